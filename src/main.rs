@@ -1,0 +1,5 @@
+//! The `zkmount` command.
+
+fn main() -> std::process::ExitCode {
+    zkmount::cli::main()
+}

@@ -1,0 +1,9 @@
+//! The remote tree: what a store of znodes can do, ZooKeeper and an in-memory tree behind it.
+
+pub mod error;
+pub mod event;
+pub mod store;
+
+pub use error::StoreError;
+pub use event::{Change, Event, Sink, StateChange};
+pub use store::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionState, SessionView, Store};

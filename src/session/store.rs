@@ -1,0 +1,221 @@
+//! What the file system asks of a tree of znodes.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::StoreError;
+use crate::mapping::{Acl, SessionId, Stat, ZnodePath};
+
+/// How a znode is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CreateMode {
+    /// Lives until it is deleted.
+    Persistent,
+    /// Persistent, with a number that the server appends.
+    PersistentSequential,
+    /// Lives as long as the session.
+    Ephemeral,
+    /// Ephemeral, with a number that the server appends.
+    EphemeralSequential,
+    /// Removed by the server some time after its last child.
+    Container,
+    /// Removed by the server when it has no children and was not set for so long.
+    Ttl(Duration),
+}
+
+impl CreateMode {
+    /// Tells whether the server appends a number to the name.
+    pub fn is_sequential(self) -> bool {
+        matches!(self, CreateMode::PersistentSequential | CreateMode::EphemeralSequential)
+    }
+
+    /// Tells whether the znode lives as long as the session.
+    pub fn is_ephemeral(self) -> bool {
+        matches!(self, CreateMode::Ephemeral | CreateMode::EphemeralSequential)
+    }
+}
+
+/// A znode to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Creation {
+    /// Its path; for a sequential one without the number.
+    pub path: ZnodePath,
+    /// Its data.
+    pub data: Bytes,
+    /// How it is made.
+    pub mode: CreateMode,
+    /// Its ACL; none for the store's default.
+    pub acl: Option<Vec<Acl>>,
+}
+
+/// One operation of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// The znode exists, at this version if one is given.
+    Check {
+        /// The znode.
+        path: ZnodePath,
+        /// The version of its data.
+        version: Option<i32>,
+    },
+    /// Make a znode.
+    Create(Creation),
+    /// Set a znode's data, at this version if one is given.
+    Set {
+        /// The znode.
+        path: ZnodePath,
+        /// The new data.
+        data: Bytes,
+        /// The version of its data before.
+        version: Option<i32>,
+    },
+    /// Delete a znode, at this version if one is given.
+    Delete {
+        /// The znode.
+        path: ZnodePath,
+        /// The version of its data.
+        version: Option<i32>,
+    },
+}
+
+/// The result of one operation of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpResult {
+    /// Checked or deleted.
+    Done,
+    /// Created. Old servers give no usable Stat here, so there is none.
+    Created(ZnodePath),
+    /// Set.
+    Set(Stat),
+}
+
+/// Why a transaction failed; nothing of it was applied unless the error says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("operation {index:?} of the transaction: {error}")]
+pub struct MultiError {
+    /// The operation that failed; none when the transaction failed as a whole.
+    pub index: Option<usize>,
+    /// Why.
+    pub error: StoreError,
+}
+
+impl From<StoreError> for MultiError {
+    fn from(error: StoreError) -> MultiError {
+        MultiError { index: None, error }
+    }
+}
+
+/// What a bulk read tells of one znode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peek {
+    /// Its Stat.
+    pub stat: Stat,
+    /// Its data, where that came with the Stat.
+    pub data: Option<Bytes>,
+}
+
+/// The state of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// Connected, and the session is known to be alive.
+    Connected,
+    /// Not connected, or not known to be alive; the session may live on.
+    Suspended,
+    /// The session is gone, and there is no new one yet.
+    Lost,
+    /// Closed on purpose.
+    Closed,
+}
+
+/// What is known of the session right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its state.
+    pub state: SessionState,
+    /// Its id; of the last one while there is none.
+    pub id: SessionId,
+    /// The timeout that the server granted.
+    pub timeout: Duration,
+    /// How long the session is known to live on, counted from the sending of the last answered request; zero when
+    /// that is over.
+    pub validity: Duration,
+    /// Sessions so far, this one included.
+    pub incarnation: u64,
+    /// Connections so far.
+    pub connections: u64,
+    /// Whether changes are being announced, so that what was read before is known to be current.
+    pub live: bool,
+}
+
+/// A tree of znodes, reached through one session.
+///
+/// Every operation ends by the store's deadline. A write ends as applied, not applied, or unknown
+/// ([`StoreError::Unknown`], [`StoreError::Unanswered`]). Nothing is sent while there is no connection: an operation waits for the
+/// session until its deadline, then fails with [`StoreError::TimedOut`].
+pub trait Store: Send + Sync + 'static {
+    /// The Stat of a znode.
+    fn exists(&self, path: &ZnodePath) -> impl Future<Output = Result<Stat, StoreError>> + Send;
+
+    /// The data and Stat of a znode.
+    fn get(&self, path: &ZnodePath) -> impl Future<Output = Result<(Bytes, Stat), StoreError>> + Send;
+
+    /// The names of a znode's children, in no order, and its Stat.
+    fn children(&self, path: &ZnodePath) -> impl Future<Output = Result<(Vec<String>, Stat), StoreError>> + Send;
+
+    /// The Stats of many znodes, in their order, in as few round trips as their sizes allow.
+    ///
+    /// # Errors
+    /// A failure of one znode is in its place; one of the whole is the error.
+    fn peek(
+        &self,
+        paths: &[ZnodePath],
+    ) -> impl Future<Output = Result<Vec<Result<Peek, StoreError>>, StoreError>> + Send;
+
+    /// Makes a znode: its path, with the number of a sequential one, and Stat.
+    fn create(&self, creation: &Creation) -> impl Future<Output = Result<(ZnodePath, Stat), StoreError>> + Send;
+
+    /// Sets a znode's data, at this version if one is given.
+    fn set(
+        &self,
+        path: &ZnodePath,
+        data: Bytes,
+        version: Option<i32>,
+    ) -> impl Future<Output = Result<Stat, StoreError>> + Send;
+
+    /// Deletes a znode, at this version if one is given.
+    fn delete(&self, path: &ZnodePath, version: Option<i32>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Applies all of the operations, or none.
+    fn multi(&self, ops: &[Op]) -> impl Future<Output = Result<Vec<OpResult>, MultiError>> + Send;
+
+    /// The ACL and Stat of a znode.
+    fn get_acl(&self, path: &ZnodePath) -> impl Future<Output = Result<(Vec<Acl>, Stat), StoreError>> + Send;
+
+    /// Sets the ACL of a znode, at this version of the ACL if one is given.
+    fn set_acl(
+        &self,
+        path: &ZnodePath,
+        acl: &[Acl],
+        version: Option<i32>,
+    ) -> impl Future<Output = Result<Stat, StoreError>> + Send;
+
+    /// Waits until what the leader has committed is seen by this session.
+    fn sync(&self, path: &ZnodePath) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The session right now; never waits.
+    fn session(&self) -> SessionView;
+
+    /// Closes the session at once, so that its ephemerals go.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+
+    /// The largest data that one set of this path can carry, in bytes.
+    fn data_limit(&self, path: &ZnodePath) -> usize;
+
+    /// The largest transaction, in bytes; each operation costs its paths, its data and [`OP_OVERHEAD`].
+    fn multi_limit(&self) -> usize;
+}
+
+/// What an operation in a transaction costs beside its path and data, in bytes, generously.
+pub const OP_OVERHEAD: usize = 128;
