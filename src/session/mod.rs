@@ -2,8 +2,11 @@
 
 pub mod error;
 pub mod event;
+pub mod memory;
+pub mod size;
 pub mod store;
 
 pub use error::StoreError;
 pub use event::{Change, Event, Sink, StateChange};
+pub use memory::{Memory, MemoryTree};
 pub use store::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionState, SessionView, Store};
