@@ -264,8 +264,11 @@ pub(crate) fn make_chroot(servers: &str, name: &str) -> String {
     format!("{servers}{path}")
 }
 
-fn script() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/zookeeper"))
+/// The script that runs a server: in the checkout that cargo tests, or where this was compiled when run by hand.
+fn script() -> PathBuf {
+    let tested = std::env::var_os("CARGO_MANIFEST_DIR").map(|root| Path::new(&root).join("scripts/zookeeper"));
+    let compiled = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/zookeeper");
+    tested.filter(|script| script.exists()).unwrap_or_else(compiled)
 }
 
 fn ask(port: u16, word: &str, patience: Duration) -> io::Result<String> {
