@@ -356,6 +356,8 @@ fn shells_run_in_their_directory_with_their_arguments() {
         let output = script.dir(workdir.path()).run().exits(3);
         assert_eq!(output.lines(), ["one-two", workdir.path().to_str().unwrap()], "{shell:?}");
         assert_eq!(output.stderr, "oops\n");
+        assert_eq!(shell.script("cat; cat").input("in").run().stdout, "in");
+        assert_eq!(shell.run("cat").stdout, "");
     }
 }
 

@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -87,6 +87,20 @@ impl Script {
         self
     }
 
+    /// Gives it this to read. Otherwise its standard input is /dev/null.
+    pub fn input(mut self, text: impl AsRef<[u8]>) -> Script {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(text.as_ref()).and_then(|()| file.rewind()).expect("a writable temporary file");
+        self.command.stdin(file);
+        self
+    }
+
+    /// Runs it as another user, which only root can.
+    pub fn user(mut self, id: u32) -> Script {
+        self.command.uid(id).gid(id);
+        self
+    }
+
     /// Allows it another time than a minute.
     pub fn deadline(mut self, deadline: Duration) -> Script {
         self.deadline = deadline;
@@ -107,7 +121,8 @@ impl Script {
 
 /// Runs any program to its end with a deadline.
 #[track_caller]
-pub(crate) fn run(command: Command, deadline: Duration, what: &str) -> Output {
+pub(crate) fn run(mut command: Command, deadline: Duration, what: &str) -> Output {
+    command.stdin(Stdio::null());
     Job::start(command, deadline, what.to_owned()).wait()
 }
 
@@ -129,7 +144,6 @@ impl Job {
         let stderr = tempfile::tempfile().expect("a temporary file");
         command
             .process_group(0)
-            .stdin(Stdio::null())
             .stdout(stdout.try_clone().expect("a second descriptor"))
             .stderr(stderr.try_clone().expect("a second descriptor"));
         let began = Instant::now();
