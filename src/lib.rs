@@ -13,5 +13,6 @@
 
 pub mod cli;
 pub mod error;
+pub mod fs;
 pub mod mapping;
 pub mod session;

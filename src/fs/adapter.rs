@@ -1,0 +1,646 @@
+//! The kernel's requests: decode, call the core, reply. Nothing is decided here.
+//!
+//! What needs no waiting is answered by the thread that took the request. All else goes on in a task that owns the reply, and a
+//! signal for the caller ends its wait: the operation then goes on to its end, and what it made for nobody is taken back.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Display};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
+};
+use tokio::runtime::Handle;
+
+use super::attributes::{Attributes, BLOCK_SIZE, FileKind};
+use super::core::{Attr, Caller, Core, Created, Entry, Opened, RenameMode, Result, Wanted};
+use super::handle::Fh;
+use super::inode::Ino;
+use crate::error::Errno;
+use crate::session::Store;
+
+/// The longest request, in bytes. The kernel's requests have no more pages by default (`fs.fuse.max_pages_limit`).
+const MAX_WRITE: u32 = 1 << 20;
+
+/// An operation on its way.
+type Operation<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+/// A file system for fuser.
+#[derive(Debug)]
+pub struct Adapter<S> {
+    core: Arc<Core<S>>,
+    runtime: Handle,
+}
+
+impl<S> Clone for Adapter<S> {
+    fn clone(&self) -> Adapter<S> {
+        Adapter { core: self.core.clone(), runtime: self.runtime.clone() }
+    }
+}
+
+/// What the log says of an operation.
+struct Label {
+    operation: &'static str,
+    ino: Ino,
+    name: String,
+    pid: u32,
+    since: Instant,
+}
+
+impl Label {
+    fn new(operation: &'static str, request: &Request, ino: INodeNo) -> Label {
+        Label { operation, ino: Ino(ino.0), name: String::new(), pid: request.pid(), since: Instant::now() }
+    }
+
+    fn named(operation: &'static str, request: &Request, ino: INodeNo, name: &OsStr) -> Label {
+        // Nobody reads it unless the log is on.
+        let name =
+            if tracing::enabled!(tracing::Level::DEBUG) { name.to_string_lossy().into_owned() } else { String::new() };
+        Label { name, ..Label::new(operation, request, ino) }
+    }
+
+    fn log<S: Store>(&self, core: &Core<S>, error: Option<Errno>) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let dir = core.changes().inodes.node(self.ino).map(|node| node.path);
+        let path = Path { dir: dir.as_ref().map(|path| path.as_str()), name: &self.name };
+        let micros = self.since.elapsed().as_micros() as u64;
+        let errno = error.and_then(Errno::symbol).unwrap_or("0");
+        tracing::debug!(target: "zkmount::operation", op = self.operation, %path, pid = self.pid, errno, micros);
+    }
+}
+
+struct Path<'a> {
+    dir: Option<&'a str>,
+    name: &'a str,
+}
+
+impl Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.dir, self.name) {
+            (None, name) => write!(f, "?/{name}"),
+            (Some(dir), "") => f.write_str(dir),
+            (Some("/"), name) => write!(f, "/{name}"),
+            (Some(dir), name) => write!(f, "{dir}/{name}"),
+        }
+    }
+}
+
+impl<S: Store> Adapter<S> {
+    /// Over a core, with the runtime in which long operations go on.
+    pub fn new(core: Arc<Core<S>>, runtime: Handle) -> Adapter<S> {
+        Adapter { core, runtime }
+    }
+
+    /// Runs an operation and replies. `take_back` undoes what an operation did whose caller no longer waits.
+    fn run<T, F>(
+        &self,
+        label: Label,
+        operation: impl FnOnce(Arc<Core<S>>) -> F,
+        reply: impl FnOnce(Result<T>) + Send + 'static,
+        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let core = self.core.clone();
+        let mut operation: Operation<T> = Box::pin(operation(core.clone()));
+        let _context = self.runtime.enter();
+        // The waker does nothing: a task that goes on with the operation polls it at once with its own.
+        if let Poll::Ready(result) = operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            label.log(&core, result.as_ref().err().copied());
+            return reply(result);
+        }
+        self.runtime.spawn(async move {
+            let caller = Caller { pid: label.pid };
+            tokio::select! {
+                biased;
+                result = &mut operation => {
+                    label.log(&core, result.as_ref().err().copied());
+                    return reply(result);
+                }
+                () = caller.interrupted() => {}
+            }
+            label.log(&core, Some(Errno::EINTR));
+            reply(Err(Errno::EINTR));
+            if let Ok(value) = operation.await
+                && let Some(undo) = take_back(core, value)
+            {
+                let _ = undo.await;
+            }
+        });
+    }
+}
+
+/// There is nothing to undo, or nobody to undo it for.
+fn nothing<S, T>(_core: Arc<Core<S>>, _value: T) -> Option<Operation<()>> {
+    None
+}
+
+fn forget_entry<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
+    core.take_back(&entry);
+    None
+}
+
+fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Operation<()>> {
+    Some(Box::pin(async move {
+        core.release(opened.fh).await;
+        Ok(())
+    }))
+}
+
+fn close_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Operation<()>> {
+    core.take_back(&created.entry);
+    close(core, created.opened)
+}
+
+fn reply_errno(errno: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(errno.0)
+}
+
+fn reply_empty(reply: ReplyEmpty) -> impl FnOnce(Result<()>) + Send {
+    move |result| match result {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_entry(reply: ReplyEntry) -> impl FnOnce(Result<Entry>) + Send {
+    move |result| match result {
+        Ok(entry) => reply.entry(&entry.ttl, &file_attr(&entry.attributes), Generation(0)),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_attr(reply: ReplyAttr) -> impl FnOnce(Result<Attr>) + Send {
+    move |result| match result {
+        Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr.attributes)),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_data(reply: ReplyData) -> impl FnOnce(Result<Bytes>) + Send {
+    move |result| match result {
+        Ok(data) => reply.data(&data),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_open(reply: ReplyOpen) -> impl FnOnce(Result<Opened>) + Send {
+    move |result| match result {
+        Ok(opened) => reply.opened(FileHandle(opened.fh.0), open_flags(opened)),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_written(reply: ReplyWrite) -> impl FnOnce(Result<usize>) + Send {
+    move |result| match result {
+        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+fn reply_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
+    match result {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(errno) => reply.error(reply_errno(errno)),
+    }
+}
+
+/// The kernel's page cache is not used: sizes and contents are those of the znode at the moment of the call.
+fn open_flags(opened: Opened) -> FopenFlags {
+    let direct = FopenFlags::FOPEN_DIRECT_IO;
+    if opened.stream { direct | FopenFlags::FOPEN_STREAM | FopenFlags::FOPEN_NONSEEKABLE } else { direct }
+}
+
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Link => FileType::Symlink,
+    }
+}
+
+fn file_attr(attributes: &Attributes) -> fuser::FileAttr {
+    let Attributes { ino, kind, size, mode, nlink, mtime, ctime, uid, gid } = *attributes;
+    fuser::FileAttr {
+        ino: INodeNo(ino.0),
+        size,
+        blocks: size.div_ceil(512),
+        atime: mtime,
+        mtime,
+        ctime,
+        crtime: ctime,
+        kind: file_type(kind),
+        perm: mode,
+        nlink,
+        uid,
+        gid,
+        rdev: 0,
+        blksize: BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller { pid: request.pid() }
+}
+
+impl<S: Store> fuser::Filesystem for Adapter<S> {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        for flag in [
+            // Opening with O_TRUNC is one request, which only marks the file.
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            // Locks are the cluster's or they are refused: a local one would be a lie.
+            InitFlags::FUSE_FLOCK_LOCKS,
+            InitFlags::FUSE_POSIX_LOCKS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // There are no set-uid files, so that the kernel need not look for them at each write.
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+        ] {
+            if config.add_capabilities(flag).is_err() {
+                tracing::debug!(?flag, "the kernel does not know");
+            }
+        }
+        if let Err(nearest) = config.set_max_write(MAX_WRITE) {
+            tracing::debug!(nearest, "the kernel's requests are of another length");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let label = Label::named("lookup", request, parent, name);
+        let name = name.to_owned();
+        let operation = |core: Arc<Core<S>>| async move { core.lookup(Ino(parent.0), &name).await };
+        self.run(label, operation, reply_entry(reply), forget_entry);
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+        self.core.forget(Ino(ino.0), lookups);
+    }
+
+    fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let operation = |core: Arc<Core<S>>| async move { core.getattr(Ino(ino.0)).await };
+        self.run(Label::new("getattr", request, ino), operation, reply_attr(reply), nothing);
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let times = [atime, mtime];
+        let wanted = Wanted {
+            size,
+            mode_or_owner: mode.is_some() || uid.is_some() || gid.is_some(),
+            explicit_time: times.iter().any(|time| matches!(time, Some(TimeOrNow::SpecificTime(_)))),
+            touch: matches!(mtime, Some(TimeOrNow::Now)),
+        };
+        let fh = fh.map(|fh| Fh(fh.0));
+        let operation = move |core: Arc<Core<S>>| async move { core.setattr(Ino(ino.0), fh, wanted).await };
+        self.run(Label::new("setattr", request, ino), operation, reply_attr(reply), nothing);
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let label = Label::named("mknod", request, parent, name);
+        let (name, caller) = (name.to_owned(), caller(request));
+        let operation = move |core: Arc<Core<S>>| async move { core.mknod(Ino(parent.0), &name, mode, caller).await };
+        self.run(label, operation, reply_entry(reply), forget_entry);
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        let label = Label::named("mkdir", request, parent, name);
+        let name = name.to_owned();
+        let operation = |core: Arc<Core<S>>| async move { core.mkdir(Ino(parent.0), &name).await };
+        self.run(label, operation, reply_entry(reply), forget_entry);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let label = Label::named("unlink", request, parent, name);
+        let name = name.to_owned();
+        let operation = |core: Arc<Core<S>>| async move { core.unlink(Ino(parent.0), &name).await };
+        self.run(label, operation, reply_empty(reply), nothing);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let label = Label::named("rmdir", request, parent, name);
+        let name = name.to_owned();
+        let operation = |core: Arc<Core<S>>| async move { core.rmdir(Ino(parent.0), &name).await };
+        self.run(label, operation, reply_empty(reply), nothing);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(fuser::Errno::EINVAL);
+        };
+        let label = Label::named("rename", request, parent, name);
+        let (name, newname) = (name.to_owned(), newname.to_owned());
+        let operation = move |core: Arc<Core<S>>| async move {
+            core.rename(Ino(parent.0), &name, Ino(newparent.0), &newname, mode).await
+        };
+        self.run(label, operation, reply_empty(reply), nothing);
+    }
+
+    fn link(&self, request: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let label = Label::named("link", request, newparent, newname);
+        let (name, caller) = (newname.to_owned(), caller(request));
+        let operation =
+            move |core: Arc<Core<S>>| async move { core.link(Ino(ino.0), Ino(newparent.0), &name, caller).await };
+        self.run(label, operation, reply_entry(reply), forget_entry);
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let caller = caller(request);
+        let operation = move |core: Arc<Core<S>>| async move { core.open(Ino(ino.0), flags.0, caller).await };
+        self.run(Label::new("open", request, ino), operation, reply_open(reply), close);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let label = Label::named("create", request, parent, name);
+        let (name, caller) = (name.to_owned(), caller(request));
+        let operation = move |core: Arc<Core<S>>| async move { core.create(Ino(parent.0), &name, flags, caller).await };
+        let answer = move |result: Result<Created>| match result {
+            Ok(Created { entry, opened }) => {
+                let attr = file_attr(&entry.attributes);
+                reply.created(&entry.ttl, &attr, Generation(0), FileHandle(opened.fh.0), open_flags(opened));
+            }
+            Err(errno) => reply.error(reply_errno(errno)),
+        };
+        self.run(label, operation, answer, close_created);
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let operation = move |core: Arc<Core<S>>| async move { core.read(Fh(fh.0), offset, size as usize).await };
+        self.run(Label::new("read", request, ino), operation, reply_data(reply), nothing);
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let data = Bytes::copy_from_slice(data);
+        let operation = move |core: Arc<Core<S>>| async move { core.write(Fh(fh.0), offset, data).await };
+        self.run(Label::new("write", request, ino), operation, reply_written(reply), nothing);
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let length = usize::try_from(len).unwrap_or(usize::MAX);
+        let operation = move |core: Arc<Core<S>>| async move {
+            let data = core.read(Fh(fh_in.0), offset_in, length).await?;
+            if data.is_empty() { Ok(0) } else { core.write(Fh(fh_out.0), offset_out, data).await }
+        };
+        self.run(Label::new("copy_file_range", request, ino_out), operation, reply_written(reply), nothing);
+    }
+
+    fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        let operation = move |core: Arc<Core<S>>| async move { core.flush(Fh(fh.0)).await };
+        self.run(Label::new("flush", request, ino), operation, reply_empty(reply), nothing);
+    }
+
+    fn release(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let operation = move |core: Arc<Core<S>>| async move {
+            core.release(Fh(fh.0)).await;
+            Ok(())
+        };
+        self.run(Label::new("release", request, ino), operation, reply_empty(reply), nothing);
+    }
+
+    fn fsync(&self, request: &Request, ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let operation = move |core: Arc<Core<S>>| async move { core.fsync(Ino(ino.0), Some(Fh(fh.0))).await };
+        self.run(Label::new("fsync", request, ino), operation, reply_empty(reply), nothing);
+    }
+
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let operation = |core: Arc<Core<S>>| async move { core.fsync(Ino(ino.0), None).await };
+        self.run(Label::new("fsyncdir", request, ino), operation, reply_empty(reply), nothing);
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let label = Label::new("opendir", request, ino);
+        let opened = self.core.opendir(Ino(ino.0));
+        label.log(&self.core, opened.err());
+        match opened {
+            Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
+            Err(errno) => reply.error(reply_errno(errno)),
+        }
+    }
+
+    fn readdir(&self, request: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let operation = move |core: Arc<Core<S>>| async move { core.readdir(Ino(ino.0), Fh(fh.0), offset).await };
+        let answer = move |result: Result<Vec<super::core::DirItem>>| match result {
+            Ok(items) => {
+                for item in &items {
+                    if reply.add(INodeNo(item.ino.0), item.next, file_type(item.kind), &item.name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(errno) => reply.error(reply_errno(errno)),
+        };
+        self.run(Label::new("readdir", request, ino), operation, answer, nothing);
+    }
+
+    fn readdirplus(&self, request: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let core = self.core.clone();
+        let operation = move |core: Arc<Core<S>>| async move { core.readdir(Ino(ino.0), Fh(fh.0), offset).await };
+        let answer = move |result: Result<Vec<super::core::DirItem>>| match result {
+            Ok(items) => {
+                for item in &items {
+                    let entry = core.entry_of(item);
+                    let (attributes, ttl) = match &entry {
+                        Some(entry) => (entry.attributes, entry.ttl),
+                        None => (core.dot_attributes(item), Duration::ZERO),
+                    };
+                    let number = INodeNo(attributes.ino.0);
+                    if reply.add(number, item.next, &item.name, &ttl, &file_attr(&attributes), Generation(0)) {
+                        if let Some(entry) = entry {
+                            core.take_back(&entry);
+                        }
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(errno) => reply.error(reply_errno(errno)),
+        };
+        self.run(Label::new("readdirplus", request, ino), operation, answer, nothing);
+    }
+
+    fn releasedir(&self, _request: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.core.releasedir(Fh(fh.0));
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        // Fixed numbers, so that monitoring has something to divide by and never waits for a server.
+        const BLOCKS: u64 = 1 << 20;
+        const FILES: u64 = 1 << 30;
+        reply.statfs(BLOCKS, BLOCKS, BLOCKS, FILES, FILES, 4096, crate::mapping::path::NAME_MAX as u32, 4096);
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let label = Label::new("setxattr", request, ino);
+        let (name, value) = (name.to_string_lossy().into_owned(), value.to_vec());
+        let operation = move |core: Arc<Core<S>>| async move { core.setxattr(Ino(ino.0), &name, &value).await };
+        self.run(label, operation, reply_empty(reply), nothing);
+    }
+
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let label = Label::new("getxattr", request, ino);
+        let name = name.to_string_lossy().into_owned();
+        let operation = move |core: Arc<Core<S>>| async move { core.getxattr(Ino(ino.0), &name).await };
+        self.run(label, operation, move |result| reply_xattr(reply, size, result), nothing);
+    }
+
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        reply_xattr(reply, size, self.core.listxattr(Ino(ino.0)));
+    }
+
+    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(reply)(self.core.removexattr(Ino(ino.0), &name.to_string_lossy()));
+    }
+
+    fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        // The server decides by its ACLs when something is done.
+        reply.ok();
+    }
+
+    fn getlk(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        _typ: i32,
+        _pid: u32,
+        reply: ReplyLock,
+    ) {
+        reply.error(fuser::Errno::EOPNOTSUPP);
+    }
+
+    fn setlk(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        _typ: i32,
+        _pid: u32,
+        _sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(fuser::Errno::EOPNOTSUPP);
+    }
+}

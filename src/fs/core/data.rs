@@ -1,0 +1,76 @@
+//! Reading files.
+//!
+//! A handle reads one version: a pass from offset 0 to the end never mixes two. A newer version may be taken by a read at
+//! offset 0, and by one at the end after the end was told, so that `tail -f` goes on.
+
+use bytes::Bytes;
+
+use super::lookup::is_same;
+use super::{Core, Result};
+use crate::error::Errno;
+use crate::fs::handle::{Cursor, Fh, Handle, OpenFile};
+use crate::mapping::{Stat, edit};
+use crate::session::Store;
+
+impl<S: Store> Core<S> {
+    /// Reads from an open file.
+    ///
+    /// # Errors
+    /// `EIO` on an ephemeral whose session is lost; `ESTALE` when the file is gone and nothing of it was read before.
+    pub async fn read(&self, fh: Fh, offset: u64, size: usize) -> Result<Bytes> {
+        match &*self.handle(fh)? {
+            Handle::File(file) => self.read_file(file, offset, size).await,
+            Handle::Text(text) => Ok(Bytes::copy_from_slice(edit::slice(&text.text.lock().await, offset, size))),
+            Handle::Scratch(scratch) => {
+                let node = self.changes.inodes.node(scratch.ino).ok_or(Errno::ESTALE)?;
+                let found = self.scratch.get(&node.path).filter(|found| found.id == scratch.id);
+                let data = found.map(|found| found.data).ok_or(Errno::ESTALE)?;
+                Ok(part(&data, offset, size))
+            }
+            Handle::Dir(_) => Err(Errno::EISDIR),
+        }
+    }
+
+    async fn read_file(&self, file: &OpenFile, offset: u64, size: usize) -> Result<Bytes> {
+        self.check_alive(file)?;
+        let mut cursor = file.cursor.lock().await;
+        if let Some(dirty) = &cursor.dirty {
+            return Ok(Bytes::copy_from_slice(edit::slice(dirty, offset, size)));
+        }
+        if file.file.is_truncated() {
+            return Ok(Bytes::new());
+        }
+        let at_end = cursor.base.as_ref().is_none_or(|(data, _)| offset >= data.len() as u64);
+        if offset == 0 || cursor.base.is_none() || at_end && cursor.ended {
+            self.rebase(file, &mut cursor).await?;
+        }
+        let data = cursor.base.as_ref().map(|(data, _)| data.clone()).unwrap_or_default();
+        let read = part(&data, offset, size);
+        cursor.ended = read.len() < size;
+        Ok(read)
+    }
+
+    /// Bases a handle on the current version. When the file is gone, it stays with the last one.
+    pub(super) async fn rebase(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<(Bytes, Stat)> {
+        let node = self.changes.inodes.node(file.ino).ok_or(Errno::ESTALE)?;
+        let current = match self.read_znode(&node.path).await {
+            Ok((data, stat)) if is_same(&node, &stat) => Some((data, stat)),
+            Ok(_) | Err(Errno::ENOENT) => None,
+            Err(error) => return Err(error),
+        };
+        match (current, &cursor.base, file.guard) {
+            (Some((_, stat)), _, Some(version)) if stat.version != version => Err(Errno::ESTALE),
+            (Some(current), _, _) => {
+                cursor.base = Some(current.clone());
+                Ok(current)
+            }
+            (None, Some(last), _) => Ok(last.clone()),
+            (None, None, _) => Err(Errno::ESTALE),
+        }
+    }
+}
+
+/// The part of `data` that a read gives, without a copy.
+fn part(data: &Bytes, offset: u64, size: usize) -> Bytes {
+    data.slice_ref(edit::slice(data, offset, size))
+}

@@ -1,0 +1,156 @@
+//! Listing directories.
+//!
+//! A listing is of one moment: the names are read once a pass. What each of them is, is found out in bulk and ahead of the
+//! kernel's small requests, as every entry has its type.
+
+use super::{Core, Entry, Result};
+use crate::error::Errno;
+use crate::fs::attributes::{Attributes, FileKind};
+use crate::fs::handle::{Fh, Handle};
+use crate::fs::inode::{Face, Ino, Node};
+use crate::fs::list::{Item, Listing};
+use crate::mapping::path::NAME_MAX;
+use crate::mapping::{Kind, ZnodePath, Zxid};
+use crate::session::{Store, StoreError};
+
+/// Znodes that are looked at for the first request, so that a small look is cheap.
+const FIRST: usize = 512;
+/// Znodes that are looked at at once later.
+const BATCH: usize = 4096;
+/// Entries that are given at once; more than the kernel's largest buffer holds is wasted.
+const GIVEN: usize = 1024;
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub struct DirItem {
+    /// The name.
+    pub name: String,
+    /// Where the listing goes on behind it.
+    pub next: u64,
+    /// The inode's number.
+    pub ino: Ino,
+    /// The type.
+    pub kind: FileKind,
+    path: Option<ZnodePath>,
+    item: Item,
+}
+
+impl<S: Store> Core<S> {
+    /// Opens a directory.
+    pub fn opendir(&self, ino: Ino) -> Result<Fh> {
+        let path = self.dir(ino)?;
+        self.changes.inodes.open(ino);
+        Ok(self.handles.insert(ino, Handle::Dir(tokio::sync::Mutex::new(Listing::new(path)))))
+    }
+
+    /// Closes a directory.
+    pub fn releasedir(&self, fh: Fh) {
+        if let Some((ino, _)) = self.handles.remove(fh) {
+            self.changes.inodes.close(ino);
+        }
+    }
+
+    /// The entries from an offset on: some, and none at the end.
+    pub async fn readdir(&self, ino: Ino, fh: Fh, offset: u64) -> Result<Vec<DirItem>> {
+        let handle = self.handle(fh)?;
+        let Handle::Dir(listing) = &*handle else { return Err(Errno::ENOTDIR) };
+        let mut listing = listing.lock().await;
+        if offset == 0 || listing.names.is_none() {
+            let path = listing.path.clone();
+            let scratch = self.scratch.list(&path);
+            *listing = Listing { names: Some(self.children(&path).await?), scratch, ..Listing::new(path) };
+        }
+        let mut given = Vec::new();
+        let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        while at < 2 {
+            let name = if at == 0 { "." } else { ".." };
+            let here = if at == 0 { ino } else { Ino::ROOT };
+            at += 1;
+            given.push(DirItem {
+                name: name.to_owned(),
+                next: at as u64,
+                ino: here,
+                kind: FileKind::Directory,
+                path: None,
+                item: Item::Gone,
+            });
+        }
+        while given.len() < GIVEN {
+            if at - 2 >= listing.items.len() && !self.look_ahead(&mut listing).await? {
+                break;
+            }
+            at += 1;
+            given.extend(self.dir_item(&listing, at - 3, at as u64));
+        }
+        Ok(given)
+    }
+
+    /// Finds out what the next names are; false when there are no more.
+    async fn look_ahead(&self, listing: &mut Listing) -> Result<bool> {
+        let names = listing.names.clone().unwrap_or_default();
+        let known = listing.items.len();
+        if known >= names.len() {
+            let scratch = listing.scratch.get(known - names.len()).cloned();
+            let Some((name, file)) = scratch else { return Ok(false) };
+            // A znode of that name is the real one.
+            let hidden = names.binary_search(&name).is_ok();
+            listing.items.push(if hidden { Item::Gone } else { Item::Scratch(file) });
+            return Ok(true);
+        }
+        let batch = if known == 0 { FIRST } else { BATCH };
+        let next = &names[known..names.len().min(known + batch)];
+        let paths: Vec<ZnodePath> = next.iter().map(|name| listing.path.join_raw(name)).collect();
+        let stats = self.peek(&paths).await?;
+        listing.items.extend(stats.into_iter().map(|stat| match stat {
+            Ok(stat) => Item::Znode(stat),
+            Err(StoreError::NoAuth) => Item::Hidden,
+            Err(_) => Item::Gone,
+        }));
+        Ok(true)
+    }
+
+    fn dir_item(&self, listing: &Listing, index: usize, next: u64) -> Option<DirItem> {
+        let names = listing.names.as_ref()?;
+        let name = names.get(index).or_else(|| listing.scratch.get(index - names.len()).map(|(name, _)| name))?;
+        let path = listing.path.join_raw(name);
+        let shown = self.options.names.show(name);
+        let item = listing.items.get(index)?.clone();
+        let (czxid, face) = match &item {
+            Item::Gone => return None,
+            Item::Hidden => (Zxid(0), Face::File),
+            Item::Scratch(scratch) => (Zxid(0), Face::Scratch(scratch.id)),
+            Item::Znode(stat) if stat.kind() == Kind::Directory => (stat.czxid, Face::Directory),
+            Item::Znode(stat) => (stat.czxid, Face::File),
+        };
+        if shown.len() > NAME_MAX {
+            self.unlistable(&path);
+            return None;
+        }
+        let kind = if face == Face::Directory { FileKind::Directory } else { FileKind::File };
+        let ino = Node { path: path.clone(), czxid, face }.ino();
+        Some(DirItem { name: shown, next, ino, kind, path: Some(path), item })
+    }
+
+    /// A znode whose name is too long for the kernel is left out, but not silently.
+    fn unlistable(&self, path: &ZnodePath) {
+        if self.unlistable.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            tracing::warn!(%path, "left out of listings: a name of over {NAME_MAX} bytes; @metrics counts them");
+        }
+    }
+
+    /// Counts a look-up of an entry, for a listing that tells the attributes too; none for `.` and `..`.
+    pub fn entry_of(&self, item: &DirItem) -> Option<Entry> {
+        let path = item.path.as_ref()?;
+        match &item.item {
+            Item::Znode(stat) => Some(self.znode_entry(path, stat)),
+            Item::Hidden => Some(self.hidden_entry(path)),
+            Item::Scratch(scratch) => Some(self.scratch_entry(path, scratch)),
+            Item::Gone => None,
+        }
+    }
+
+    /// The attributes of `.` and `..`, of which the kernel takes the number and the type only.
+    pub fn dot_attributes(&self, item: &DirItem) -> Attributes {
+        Attributes { ino: item.ino, ..self.painter.root(self.mounted) }
+    }
+}

@@ -1,0 +1,168 @@
+//! From a name to an inode, and the attributes of inodes.
+
+use std::ffi::OsStr;
+use std::time::{Duration, SystemTime};
+
+use super::{Attr, Core, Entry, Result, Target};
+use crate::error::Errno;
+use crate::fs::inode::{ANY, Face, Ino, Node};
+use crate::fs::scratch::Scratch;
+use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
+use crate::session::Store;
+
+/// Scratch files show another mode than files, on which vim overwrites a file in place rather than replacing it.
+const SCRATCH_MODE: u16 = 0o600;
+
+impl<S: Store> Core<S> {
+    /// Looks a name up.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is no such znode; `EINVAL` for a name that ZooKeeper refuses; `ESTALE` for `NAME@v=` at
+    /// another version.
+    pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
+        match self.target(parent, name)? {
+            Target::Znode(path) => self.look_up_znode(&path).await,
+            Target::View(path, view) => self.look_up_view(&path, view).await,
+            Target::Create { path, flags } if flags.looks_up() => self.look_up_znode(&path).await,
+            Target::Create { .. } => Err(Errno::ENOENT),
+        }
+    }
+
+    /// Looks a znode up by its path, or the scratch file of that name.
+    pub(super) async fn look_up_znode(&self, path: &ZnodePath) -> Result<Entry> {
+        match self.stat(path).await {
+            Ok(stat) => Ok(self.znode_entry(path, &stat)),
+            Err(Errno::ENOENT) => match self.scratch.get(path) {
+                Some(scratch) => Ok(self.scratch_entry(path, &scratch)),
+                None => Err(Errno::ENOENT),
+            },
+            Err(Errno::EACCES) => Ok(self.hidden_entry(path)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look_up_view(&self, path: &ZnodePath, view: View) -> Result<Entry> {
+        match view {
+            View::Session | View::Ephemerals | View::Metrics => Ok(self.view_entry(path, view, &Stat::default())),
+            View::Data | View::Dir | View::Stat | View::Acl => {
+                let stat = self.stat(path).await?;
+                Ok(self.view_entry(path, view, &stat))
+            }
+            View::Version(version) => {
+                let stat = self.stat(path).await?;
+                if stat.version != version {
+                    return Err(Errno::ESTALE);
+                }
+                Ok(self.view_entry(path, view, &stat))
+            }
+            View::Lock | View::Events | View::Txn => Err(Errno::ENOENT),
+        }
+    }
+
+    /// Counts a look-up of a znode.
+    pub(super) fn znode_entry(&self, path: &ZnodePath, stat: &Stat) -> Entry {
+        let face = match stat.kind() {
+            _ if path.is_root() => Face::Directory,
+            Kind::File => Face::File,
+            Kind::Directory => Face::Directory,
+        };
+        let node = Node { path: path.clone(), czxid: stat.czxid, face: face.clone() };
+        let ino = self.changes.inodes.look_up(node);
+        let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
+        if self.changes.inodes.is_truncated(ino) {
+            attributes.size = 0;
+        }
+        Entry { attributes, ttl: self.ttl() }
+    }
+
+    fn view_entry(&self, path: &ZnodePath, view: View, stat: &Stat) -> Entry {
+        let face = Face::View(view);
+        let ino = self.changes.inodes.look_up(Node { path: path.clone(), czxid: stat.czxid, face: face.clone() });
+        let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
+        if view.is_of_mount() {
+            attributes.mtime = SystemTime::now();
+        }
+        // What a view shows can change without an event of its znode.
+        Entry { attributes, ttl: Duration::ZERO }
+    }
+
+    /// Counts a look-up of a scratch file.
+    pub(super) fn scratch_entry(&self, path: &ZnodePath, scratch: &Scratch) -> Entry {
+        let node = Node { path: path.clone(), czxid: Zxid(0), face: Face::Scratch(scratch.id) };
+        let ino = self.changes.inodes.look_up(node);
+        Entry { attributes: self.scratch_attributes(ino, scratch), ttl: Duration::ZERO }
+    }
+
+    pub(super) fn scratch_attributes(&self, ino: Ino, scratch: &Scratch) -> crate::fs::attributes::Attributes {
+        let attributes = self.painter.local(ino, scratch.data.len() as u64, scratch.mtime);
+        crate::fs::attributes::Attributes { mode: attributes.mode & SCRATCH_MODE, ..attributes }
+    }
+
+    /// Counts a look-up of a znode whose Stat may not be read.
+    pub(super) fn hidden_entry(&self, path: &ZnodePath) -> Entry {
+        let ino = self.changes.inodes.look_up(Node { path: path.clone(), czxid: Zxid(0), face: Face::File });
+        Entry { attributes: self.painter.hidden(ino), ttl: Duration::ZERO }
+    }
+
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// `ESTALE` when that incarnation of the znode is gone, on which the kernel looks the name up again.
+    pub async fn getattr(&self, ino: Ino) -> Result<Attr> {
+        let inodes = &self.changes.inodes;
+        let node = inodes.node(ino).ok_or(Errno::ESTALE)?;
+        if ino == Ino::ROOT {
+            let mtime = inodes.touched(ino).unwrap_or(self.mounted);
+            return Ok(Attr { attributes: self.painter.root(mtime), ttl: self.ttl() });
+        }
+        match &node.face {
+            Face::Scratch(id) => {
+                let scratch = self.scratch.get(&node.path).filter(|scratch| scratch.id == *id).ok_or(Errno::ESTALE)?;
+                return Ok(Attr { attributes: self.scratch_attributes(ino, &scratch), ttl: Duration::ZERO });
+            }
+            Face::View(view) if view.is_of_mount() => {
+                let attributes = self.painter.znode(ino, &node.face, &Stat::default(), Some(SystemTime::now()));
+                return Ok(Attr { attributes, ttl: Duration::ZERO });
+            }
+            _ => {}
+        }
+        let stat = match self.stat(&node.path).await {
+            Err(Errno::EACCES) => return Ok(Attr { attributes: self.painter.hidden(ino), ttl: Duration::ZERO }),
+            Err(Errno::ENOENT) => return self.gone(ino, &node),
+            result => result?,
+        };
+        if !is_same(&node, &stat) {
+            return self.gone(ino, &node);
+        }
+        if node.face != face_of(&stat) && matches!(node.face, Face::File | Face::Directory) && !inodes.is_open(ino) {
+            return Err(Errno::ESTALE);
+        }
+        let mut attributes = self.painter.znode(ino, &node.face, &stat, inodes.touched(ino));
+        if inodes.is_truncated(ino) {
+            attributes.size = 0;
+        }
+        let ttl = if matches!(node.face, Face::View(_)) { Duration::ZERO } else { self.ttl() };
+        Ok(Attr { attributes, ttl })
+    }
+
+    /// What is left of an inode whose incarnation is gone: while it is open, a file without a name.
+    fn gone(&self, ino: Ino, node: &Node) -> Result<Attr> {
+        if !self.changes.inodes.is_open(ino) || node.face != Face::File {
+            return Err(Errno::ESTALE);
+        }
+        let attributes = self.painter.local(ino, 0, self.mounted);
+        Ok(Attr { attributes: crate::fs::attributes::Attributes { nlink: 0, ..attributes }, ttl: Duration::ZERO })
+    }
+}
+
+/// Tells whether a Stat is that of the node's incarnation.
+pub(super) fn is_same(node: &Node, stat: &Stat) -> bool {
+    node.czxid == ANY || node.czxid == stat.czxid
+}
+
+fn face_of(stat: &Stat) -> Face {
+    match stat.kind() {
+        Kind::File => Face::File,
+        Kind::Directory => Face::Directory,
+    }
+}

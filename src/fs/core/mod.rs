@@ -1,0 +1,171 @@
+//! The file system's operations, on a store and without the kernel.
+//!
+//! One file a family of operations. Everything is in terms of inodes, names and handles; [`super::adapter`] translates.
+
+mod attr;
+mod create;
+mod data;
+mod link;
+mod list;
+mod lookup;
+mod open;
+mod remote;
+mod remove;
+mod rename;
+mod subtree;
+mod view;
+mod write;
+mod xattr;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+pub use self::attr::Wanted;
+pub use self::create::Created;
+pub use self::list::DirItem;
+pub use self::open::Opened;
+pub use self::rename::RenameMode;
+use super::attributes::{Attributes, Painter};
+pub use super::caller::Caller;
+use super::changes::Changes;
+use super::handle::{Fh, Handle, Handles};
+use super::inode::Ino;
+use super::options::Options;
+use super::scratch::ScratchFiles;
+use crate::error::Errno;
+use crate::mapping::{FileName, Flags, View, ZnodePath};
+use crate::session::Store;
+
+/// The result of an operation.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// How long the kernel may use an entry or attributes without asking, while changes are being announced. It bounds how long a
+/// notice that the kernel did not get can mislead.
+const TTL: Duration = Duration::from_secs(1);
+
+/// What the kernel is told about a name. Its look-up has been counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The attributes.
+    pub attributes: Attributes,
+    /// How long the name may be used without asking.
+    pub ttl: Duration,
+}
+
+/// What the kernel is told about an inode.
+#[derive(Debug, Clone, Copy)]
+pub struct Attr {
+    /// The attributes.
+    pub attributes: Attributes,
+    /// How long they may be used without asking.
+    pub ttl: Duration,
+}
+
+/// What a name in a directory stands for.
+#[derive(Debug)]
+enum Target {
+    /// A znode.
+    Znode(ZnodePath),
+    /// A znode to be made.
+    Create { path: ZnodePath, flags: Flags },
+    /// A view of a znode.
+    View(ZnodePath, View),
+}
+
+/// The file system.
+#[derive(Debug)]
+pub struct Core<S> {
+    store: Arc<S>,
+    changes: Arc<Changes>,
+    options: Options,
+    painter: Painter,
+    handles: Handles,
+    scratch: ScratchFiles,
+    mounted: SystemTime,
+    /// Znodes that were left out of listings.
+    unlistable: AtomicU64,
+}
+
+impl<S: Store> Core<S> {
+    /// On a store whose sink is `changes`.
+    pub fn new(store: Arc<S>, changes: Arc<Changes>, options: Options) -> Core<S> {
+        let painter = Painter::new(&options);
+        Core {
+            store,
+            changes,
+            painter,
+            options,
+            handles: Handles::default(),
+            scratch: ScratchFiles::default(),
+            mounted: SystemTime::now(),
+            unlistable: AtomicU64::default(),
+        }
+    }
+
+    /// The state that changes of the tree act on.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    /// The store that has a path: the one step from a path to its ensemble.
+    fn remote(&self, _path: &ZnodePath) -> &S {
+        &self.store
+    }
+
+    /// How long the kernel may use what it is told.
+    fn ttl(&self) -> Duration {
+        if self.changes.cache.is_live() { TTL } else { Duration::ZERO }
+    }
+
+    /// The path of a directory inode.
+    fn dir(&self, ino: Ino) -> Result<ZnodePath> {
+        let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
+        match node.face {
+            super::inode::Face::Directory | super::inode::Face::View(View::Dir) => Ok(node.path),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Reads a name in a directory.
+    fn target(&self, parent: Ino, name: &std::ffi::OsStr) -> Result<Target> {
+        let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
+        let dir = self.dir(parent)?;
+        if name.len() > crate::mapping::path::NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let parsed = self.options.names.parse(name).inspect_err(|error| {
+            tracing::warn!(dir = %dir, name = %String::from_utf8_lossy(name), "refused: {error}");
+        })?;
+        match parsed {
+            FileName::Znode(name) => Ok(Target::Znode(dir.join(&name)?)),
+            FileName::Create { base, flags } => Ok(Target::Create { path: dir.join(&base)?, flags }),
+            FileName::View { view, .. } if view.is_of_mount() && !dir.is_root() => Err(Errno::ENOENT),
+            FileName::View { base: Some(base), view } => Ok(Target::View(dir.join(&base)?, view)),
+            FileName::View { base: None, view } => Ok(Target::View(dir, view)),
+        }
+    }
+
+    /// Refuses a change of a path that is not to be changed through this mount.
+    fn check_writable(&self, path: &ZnodePath) -> Result<()> {
+        let system = ZnodePath::root().join_raw("zookeeper");
+        if self.options.read_only || self.options.guard_system && path.is_within(&system) {
+            return Err(Errno::EROFS);
+        }
+        Ok(())
+    }
+
+    fn handle(&self, fh: Fh) -> Result<Arc<Handle>> {
+        self.handles.get(fh).ok_or(Errno::EBADF)
+    }
+
+    /// The kernel forgets look-ups of an inode.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        self.changes.inodes.forget(ino, lookups);
+    }
+
+    /// Takes back an entry that the kernel could not be told.
+    pub fn take_back(&self, entry: &Entry) {
+        self.forget(entry.attributes.ino, 1);
+    }
+}

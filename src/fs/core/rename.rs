@@ -1,0 +1,261 @@
+//! Renaming: one transaction, so that there is no moment at which both names exist, or neither.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::create::{file_mode, file_ops};
+use super::subtree::{Subtree, cost};
+use super::write::jitter;
+use super::{Core, Result, Target};
+use crate::error::Errno;
+use crate::fs::inode::Ino;
+use crate::mapping::{Flags, Kind, Lifetime, Stat, View, ZnodePath};
+use crate::session::{CreateMode, Creation, Op, Store, StoreError};
+
+/// What happens to a target that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenameMode {
+    /// It is replaced.
+    Replace,
+    /// The rename fails.
+    NoReplace,
+    /// It gets the source's name.
+    Exchange,
+}
+
+/// The first pause after others changed what was to be renamed.
+const BACKOFF: Duration = Duration::from_millis(2);
+
+impl<S: Store> Core<S> {
+    /// Renames a file, or a directory with all that is in it.
+    ///
+    /// # Errors
+    /// `EXDEV` when one transaction cannot hold it, on which mv(1) copies; `EPERM` for an ephemeral of another session;
+    /// `EBUSY` when others changed it again and again until the deadline; those of rename(2).
+    pub async fn rename(
+        &self,
+        parent: Ino,
+        name: &OsStr,
+        new_parent: Ino,
+        new_name: &OsStr,
+        mode: RenameMode,
+    ) -> Result<()> {
+        let from = match self.target(parent, name)? {
+            Target::Znode(path) => path,
+            Target::Create { path, flags } if flags.looks_up() => path,
+            Target::Create { .. } => return Err(Errno::ENOENT),
+            Target::View(..) => return Err(Errno::EPERM),
+        };
+        let (to, wish) = match self.target(new_parent, new_name)? {
+            Target::Znode(path) => (path, None),
+            Target::Create { path, flags } => (path, Some(flags)),
+            Target::View(path, View::Dir | View::Data) => (path, None),
+            Target::View(..) => return Err(Errno::EPERM),
+        };
+        self.check_writable(&from)?;
+        self.check_writable(&to)?;
+        if to.is_within(&from) || from.is_within(&to) {
+            let other_way = if to.is_within(&from) { Errno::EINVAL } else { Errno::ENOTEMPTY };
+            return if from == to && wish.is_none() { Ok(()) } else { Err(other_way) };
+        }
+        self.commit_truncation(&from).await?;
+        let source_exists = match self.stat(&from).await {
+            Ok(_) => true,
+            Err(Errno::ENOENT) => false,
+            Err(error) => return Err(error),
+        };
+        if !source_exists {
+            return self.promote(&from, &to, wish.as_ref(), mode).await;
+        }
+        if wish.is_none() && self.options.scratch.matches(to.name()) && self.stat(&to).await == Err(Errno::ENOENT) {
+            // To keep it in memory only would delete it for all others: let the program copy it.
+            return Err(Errno::EXDEV);
+        }
+        self.relocate(&from, &to, wish.as_ref(), mode).await?;
+        self.scratch.remove(&to);
+        Ok(())
+    }
+
+    /// Renames a scratch file: onto another scratch name in memory, onto a real one by one transaction.
+    async fn promote(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
+        let scratch = self.scratch.get(from).ok_or(Errno::ENOENT)?;
+        if mode == RenameMode::Exchange {
+            return Err(Errno::EINVAL);
+        }
+        let exists = match self.stat(to).await {
+            Ok(_) => true,
+            Err(Errno::ENOENT) => false,
+            Err(error) => return Err(error),
+        };
+        if wish.is_none() && !exists && self.options.scratch.matches(to.name()) {
+            if mode == RenameMode::NoReplace && self.scratch.get(to).is_some() {
+                return Err(Errno::EEXIST);
+            }
+            self.scratch.rename(from, to);
+            self.changes.inodes.renamed(from, to);
+            return Ok(());
+        }
+        self.check_size(to, 0, scratch.data.len())?;
+        let exclusive = mode == RenameMode::NoReplace || wish.is_some();
+        let lifetime = moved_mode(wish)?;
+        let deadline = Instant::now() + self.options.timeout;
+        loop {
+            let target = if exclusive { Err(Errno::ENOENT) } else { self.fresh_stat(to).await };
+            let done = match target {
+                Ok(stat) if stat.kind() == Kind::Directory => return Err(Errno::EISDIR),
+                Ok(_) => {
+                    self.forget_truncation(to);
+                    self.remote(to).set(to, scratch.data.clone(), None).await.map(drop)
+                }
+                Err(Errno::ENOENT) => self.make_file(to, scratch.data.clone(), lifetime, None).await.map(drop),
+                Err(error) => return Err(error),
+            };
+            match done {
+                Ok(()) => break,
+                Err(StoreError::NodeExists | StoreError::NoNode) if !exclusive && Instant::now() < deadline => {}
+                Err(error) => return Err(self.lost(to, error)),
+            }
+        }
+        self.scratch.remove(from);
+        self.changes.inodes.renamed(from, to);
+        Ok(())
+    }
+
+    async fn relocate(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
+        let deadline = Instant::now() + self.options.timeout;
+        let mut pause = BACKOFF;
+        loop {
+            let ops = self.relocation(from, to, wish, mode).await?;
+            if cost(&ops) > self.remote(from).multi_limit() {
+                return Err(Errno::EXDEV);
+            }
+            let error = match self.remote(from).multi(&ops).await {
+                Ok(_) => break,
+                Err(error) => error.error,
+            };
+            let moved = matches!(
+                error,
+                StoreError::BadVersion | StoreError::NotEmpty | StoreError::NoNode | StoreError::NodeExists
+            );
+            if !moved {
+                self.lost(to, error.clone());
+                return Err(self.lost(from, error));
+            }
+            // Somebody changed something since it was read. What that means is seen by reading again.
+            if Instant::now() >= deadline {
+                return Err(Errno::EBUSY);
+            }
+            tokio::time::sleep(jitter(pause)).await;
+            pause *= 2;
+        }
+        self.forget_truncation(to);
+        let inodes = &self.changes.inodes;
+        if mode == RenameMode::Exchange {
+            let aside = ZnodePath::root().join_raw("zkmount exchange");
+            inodes.renamed(to, &aside);
+            inodes.renamed(from, to);
+            inodes.renamed(&aside, from);
+        } else {
+            inodes.renamed(from, to);
+        }
+        self.came_or_went(from);
+        self.came_or_went(to);
+        Ok(())
+    }
+
+    /// The transaction that renames, by what is there now.
+    async fn relocation(
+        &self,
+        from: &ZnodePath,
+        to: &ZnodePath,
+        wish: Option<&Flags>,
+        mode: RenameMode,
+    ) -> Result<Vec<Op>> {
+        let session = self.store.session().id;
+        let source = self.read_subtree(from).await?;
+        let top = source.top().ok_or(Errno::ENOENT)?;
+        let kind = top.stat.kind();
+        let target = match self.fresh_stat(to).await {
+            Ok(stat) => Some(stat),
+            Err(Errno::ENOENT) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(flags) = wish {
+            return wished(&source, to, flags, target.is_some());
+        }
+        match (target, mode) {
+            (Some(_), RenameMode::NoReplace) => Err(Errno::EEXIST),
+            (None, RenameMode::Exchange) => Err(Errno::ENOENT),
+            (Some(_), RenameMode::Exchange) => {
+                // Both are made anew: the kernel swaps its entries by itself, and must not find the old incarnations.
+                let other = self.read_subtree(to).await?;
+                let mut ops = source.delete();
+                ops.extend(other.delete());
+                ops.extend(source.make(to, session)?);
+                ops.extend(other.make(from, session)?);
+                Ok(ops)
+            }
+            (Some(target), RenameMode::Replace) => {
+                let mut ops = match (kind, target.kind()) {
+                    (Kind::File, Kind::Directory) => return Err(Errno::EISDIR),
+                    (Kind::Directory, Kind::File) => return Err(Errno::ENOTDIR),
+                    (Kind::Directory, Kind::Directory) if target.num_children > 0 => return Err(Errno::ENOTEMPTY),
+                    (Kind::Directory, Kind::Directory) => {
+                        let mut ops = vec![Op::Delete { path: to.clone(), version: Some(target.version) }];
+                        ops.extend(source.make(to, session)?);
+                        ops
+                    }
+                    (Kind::File, Kind::File) => {
+                        may_move(&top.stat, session)?;
+                        vec![Op::Set { path: to.clone(), data: top.data.clone(), version: None }]
+                    }
+                };
+                ops.extend(source.delete());
+                Ok(ops)
+            }
+            (None, RenameMode::Replace | RenameMode::NoReplace) => {
+                let mut ops = source.make(to, session)?;
+                ops.extend(source.delete());
+                Ok(ops)
+            }
+        }
+    }
+
+    /// A truncation of a file that is being replaced is not to be committed any more.
+    fn forget_truncation(&self, path: &ZnodePath) {
+        for ino in self.changes.inodes.truncated_at(path) {
+            self.changes.inodes.file(ino).set_truncated(false);
+        }
+    }
+}
+
+/// An ephemeral belongs to its session, and only that may take it away from where others look for it.
+fn may_move(stat: &Stat, session: crate::mapping::SessionId) -> Result<()> {
+    if stat.is_ephemeral() && stat.ephemeral_owner != session { Err(Errno::EPERM) } else { Ok(()) }
+}
+
+/// The transaction that renames a file to a name with creation flags; never onto one that exists.
+fn wished(source: &Subtree, to: &ZnodePath, flags: &Flags, exists: bool) -> Result<Vec<Op>> {
+    let top = source.top().ok_or(Errno::ENOENT)?;
+    let mode = moved_mode(Some(flags))?;
+    if exists {
+        return Err(Errno::EEXIST);
+    }
+    if top.stat.kind() == Kind::Directory {
+        return Err(Errno::EPERM);
+    }
+    let creation = Creation { path: to.clone(), data: top.data.clone(), mode, acl: Some(top.acl.clone()) };
+    let mut ops = file_ops(creation);
+    ops.extend(source.delete());
+    Ok(ops)
+}
+
+/// How a file that is moved to a name with these flags is made. Nothing is open that could hold a held one.
+fn moved_mode(flags: Option<&Flags>) -> Result<CreateMode> {
+    match flags {
+        Some(flags) if flags.lifetime == Lifetime::Held => Err(Errno::EPERM),
+        flags => file_mode(flags),
+    }
+}

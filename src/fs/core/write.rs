@@ -1,0 +1,365 @@
+//! Writing files.
+//!
+//! A write(2) that returned is a committed setData. A truncation only marks the file, and the first write replaces the
+//! whole value, so that nobody ever sees an empty one; with no write at all it is committed by the release or by fsync.
+//! Every write but that first one is conditional on the version that the handle is based on.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::lookup::is_same;
+use super::{Core, Result};
+use crate::error::Errno;
+use crate::fs::cache::Fresh;
+use crate::fs::handle::{Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
+use crate::fs::inode::{Face, Node};
+use crate::mapping::{Acl, Kind, Stat, View, ZnodePath, edit};
+use crate::session::{CreateMode, Creation, Op, OpResult, Store, StoreError};
+
+/// The longest data that is written, in bytes, whatever the server takes: 255 pages.
+///
+/// The kernel sends a write(2) in requests of at most 256 pages, counted from the first page that the program's buffer
+/// touches. So a write(2) of up to this length is one request, and one over it, whatever its alignment, begins with a
+/// request over it: it is refused whole, with the old value intact.
+pub const WRITE_LIMIT: usize = 255 * 4096;
+
+/// The first pause of an append that met another writer; it grows with every try.
+const BACKOFF: Duration = Duration::from_millis(1);
+/// The longest such pause.
+const MAX_BACKOFF: Duration = Duration::from_millis(50);
+
+impl<S: Store> Core<S> {
+    /// Writes to an open file; the number of bytes is that of all.
+    ///
+    /// # Errors
+    /// `EFBIG` over the size limit, with nothing changed; `ESTALE` when somebody else set the file since the handle
+    /// read it, or it is gone; `EIO` when the outcome is unknown or the session of an ephemeral is lost.
+    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<usize> {
+        let length = data.len();
+        match &*self.handle(fh)? {
+            Handle::File(file) if !file.access.write => return Err(Errno::EBADF),
+            Handle::File(file) => self.write_file(file, offset, data).await?,
+            Handle::Text(text) => self.write_text(text, offset, &data).await?,
+            Handle::Scratch(scratch) => self.write_scratch(scratch, offset, &data)?,
+            Handle::Dir(_) => return Err(Errno::EISDIR),
+        }
+        Ok(length)
+    }
+
+    async fn write_file(&self, file: &OpenFile, offset: u64, data: Bytes) -> Result<()> {
+        let _turn = file.file.write.lock().await;
+        let mut cursor = file.cursor.lock().await;
+        self.check_alive(file)?;
+        file.fresh.store(false, Ordering::Relaxed);
+        let written = match usize::try_from(offset) {
+            Ok(_) if file.access.append && !file.gather => self.append(file, &mut cursor, &data).await,
+            Ok(offset) if file.gather => self.gather(file, &mut cursor, offset, &data).await,
+            Ok(offset) => self.write_at(file, &mut cursor, offset, &data).await,
+            Err(_) => Err(Errno::EFBIG),
+        };
+        cursor.failed = written.is_err();
+        written
+    }
+
+    /// Checks the end of a write against the size limit, before anything is allocated for it.
+    pub(super) fn check_size(&self, path: &ZnodePath, offset: usize, length: usize) -> Result<()> {
+        let limit = self.remote(path).data_limit(path).min(WRITE_LIMIT);
+        match offset.checked_add(length) {
+            Some(end) if end <= limit => Ok(()),
+            _ => Err(Errno::EFBIG),
+        }
+    }
+
+    fn node_of(&self, file: &OpenFile) -> Result<Node> {
+        self.changes.inodes.node(file.ino).ok_or(Errno::ESTALE)
+    }
+
+    async fn write_at(&self, file: &OpenFile, cursor: &mut Cursor, offset: usize, data: &[u8]) -> Result<()> {
+        let node = self.node_of(file)?;
+        self.check_size(&node.path, offset, data.len())?;
+        let truncated = file.file.is_truncated();
+        let (new, version) = if truncated {
+            (edit::write_at(b"", offset, data), file.guard)
+        } else {
+            let (old, stat) = self.base(file, cursor).await?;
+            (edit::write_at(&old, offset, data), Some(stat.version))
+        };
+        self.check_size(&node.path, 0, new.len())?;
+        self.replace(file, cursor, &node, new.into(), version).await
+    }
+
+    async fn append(&self, file: &OpenFile, cursor: &mut Cursor, data: &[u8]) -> Result<()> {
+        let node = self.node_of(file)?;
+        self.check_size(&node.path, 0, data.len())?;
+        if file.file.is_truncated() {
+            return self.replace(file, cursor, &node, Bytes::copy_from_slice(data), file.guard).await;
+        }
+        let deadline = Instant::now() + self.options.timeout;
+        let mut pause = BACKOFF;
+        let mut current = self.read_znode(&node.path).await;
+        loop {
+            let (old, stat) = match current {
+                Ok((_, stat)) if !is_same(&node, &stat) => return Err(Errno::ESTALE),
+                Err(Errno::ENOENT) => return Err(Errno::ESTALE),
+                result => result?,
+            };
+            if file.guard.is_some_and(|version| version != stat.version) {
+                return Err(Errno::ESTALE);
+            }
+            self.check_size(&node.path, old.len(), data.len())?;
+            let new = Bytes::from([&old[..], data].concat());
+            match self.replace(file, cursor, &node, new, Some(stat.version)).await {
+                Err(Errno::ESTALE) if Instant::now() < deadline => {}
+                result => return result,
+            }
+            tokio::time::sleep(jitter(pause)).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+            current = self.fresh_data(&node.path).await;
+        }
+    }
+
+    async fn gather(&self, file: &OpenFile, cursor: &mut Cursor, offset: usize, data: &[u8]) -> Result<()> {
+        let node = self.node_of(file)?;
+        let old = match cursor.dirty.take() {
+            Some(dirty) => dirty,
+            None if file.file.is_truncated() => Vec::new(),
+            None => self.base(file, cursor).await?.0.to_vec(),
+        };
+        let offset = if file.access.append { old.len() } else { offset };
+        let fits = self.check_size(&node.path, offset, data.len()).and(self.check_size(&node.path, 0, old.len()));
+        cursor.dirty = Some(if fits.is_ok() { edit::write_at(&old, offset, data) } else { old });
+        fits
+    }
+
+    /// The version that a handle is based on: the one that it read, or now.
+    async fn base(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<(Bytes, Stat)> {
+        match &cursor.base {
+            Some(base) => Ok(base.clone()),
+            None => self.rebase(file, cursor).await,
+        }
+    }
+
+    /// Sets the whole value, and bases the handle on it.
+    async fn replace(
+        &self,
+        file: &OpenFile,
+        cursor: &mut Cursor,
+        node: &Node,
+        data: Bytes,
+        version: Option<i32>,
+    ) -> Result<()> {
+        let stat = self.set_data(node, data.clone(), version).await?;
+        file.file.set_truncated(false);
+        cursor.base = Some((data, stat));
+        Ok(())
+    }
+
+    /// Sets a znode's data. A directory whose data is set stays one.
+    ///
+    /// # Errors
+    /// `ESTALE` at another version, or when the znode is gone.
+    pub(super) async fn set_data(&self, node: &Node, data: Bytes, version: Option<i32>) -> Result<Stat> {
+        let path = &node.path;
+        let stat = match node.face {
+            Face::View(View::Data) => Some(self.stat(path).await?),
+            _ => None,
+        };
+        let ticket = self.changes.cache.ticket();
+        let set = match stat {
+            Some(stat) if stat.kind() == Kind::Directory && stat.cversion == 0 => {
+                self.set_bare_directory(path, data.clone(), version).await
+            }
+            _ => self.remote(path).set(path, data.clone(), version).await,
+        };
+        match set {
+            Ok(stat) => {
+                self.changes.cache.put(ticket, path, 1, Fresh::Data(data, stat));
+                Ok(stat)
+            }
+            Err(StoreError::NoNode) => Err(Errno::ESTALE),
+            Err(error) => {
+                if matches!(error, StoreError::Unknown | StoreError::Unanswered) {
+                    self.changes.cache.forget(path);
+                    tracing::warn!(%path, %error, "a write may or may not have been applied");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Data would make a file of a directory that never had a child, so it gets one, for the moment of the transaction.
+    async fn set_bare_directory(
+        &self,
+        path: &ZnodePath,
+        data: Bytes,
+        version: Option<i32>,
+    ) -> std::result::Result<Stat, StoreError> {
+        let child = path.join_raw("zkmount-makes-a-directory");
+        let create =
+            Creation { path: child.clone(), data: Bytes::new(), mode: CreateMode::Persistent, acl: Some(Acl::open()) };
+        let ops = [
+            Op::Set { path: path.clone(), data, version },
+            Op::Create(create),
+            Op::Delete { path: child, version: None },
+        ];
+        match self.remote(path).multi(&ops).await {
+            Ok(results) => match results.first() {
+                Some(OpResult::Set(stat)) => Ok(*stat),
+                _ => Err(StoreError::Unexpected("a set without a Stat".to_owned())),
+            },
+            Err(error) => Err(error.error),
+        }
+    }
+
+    /// Commits the writes that wait for a close.
+    pub(super) async fn commit_writes(&self, file: &OpenFile) -> Result<()> {
+        let _turn = file.file.write.lock().await;
+        let mut cursor = file.cursor.lock().await;
+        let Some(dirty) = cursor.dirty.take() else { return Ok(()) };
+        self.check_alive(file)?;
+        let node = self.node_of(file)?;
+        let version = match (file.file.is_truncated(), &cursor.base) {
+            (false, Some((_, stat))) => Some(stat.version),
+            _ => file.guard,
+        };
+        let committed = self.replace(file, &mut cursor, &node, dirty.into(), version).await;
+        cursor.failed = committed.is_err();
+        committed
+    }
+
+    /// Commits the writes and the truncation that wait.
+    pub(super) async fn commit(&self, file: &OpenFile) -> Result<()> {
+        if !file.access.write {
+            return Ok(());
+        }
+        self.commit_writes(file).await?;
+        let _turn = file.file.write.lock().await;
+        let mut cursor = file.cursor.lock().await;
+        if !file.file.is_truncated() {
+            return Ok(());
+        }
+        if cursor.failed {
+            // The old value stays, as the write that was to replace it failed.
+            file.file.set_truncated(false);
+            return Ok(());
+        }
+        self.check_alive(file)?;
+        let node = self.node_of(file)?;
+        match self.replace(file, &mut cursor, &node, Bytes::new(), file.guard).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                file.file.set_truncated(false);
+                // Somebody removed the file: there is nothing left to truncate.
+                if error == Errno::ESTALE && file.guard.is_none() { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Commits the truncation of the file at a path, if one waits: before it is renamed or copied.
+    pub(super) async fn commit_truncation(&self, path: &ZnodePath) -> Result<()> {
+        for ino in self.changes.inodes.truncated_at(path) {
+            let file = self.changes.inodes.file(ino);
+            let _turn = file.write.lock().await;
+            let Some(node) = self.changes.inodes.node(ino) else { continue };
+            if file.is_truncated() {
+                self.set_data(&node, Bytes::new(), None).await?;
+                file.set_truncated(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Truncates or extends an open file.
+    pub(super) async fn resize_handle(&self, file: &OpenFile, size: usize) -> Result<()> {
+        if !file.access.write {
+            return Err(Errno::EINVAL);
+        }
+        if size == 0 && !file.gather {
+            file.fresh.store(false, Ordering::Relaxed);
+            file.cursor.lock().await.failed = false;
+            file.file.set_truncated(true);
+            return Ok(());
+        }
+        let node = self.node_of(file)?;
+        self.check_size(&node.path, 0, size)?;
+        let _turn = file.file.write.lock().await;
+        let mut cursor = file.cursor.lock().await;
+        self.check_alive(file)?;
+        if file.gather {
+            let old = match cursor.dirty.take() {
+                Some(dirty) => dirty,
+                None if size == 0 || file.file.is_truncated() => Vec::new(),
+                None => self.base(file, &mut cursor).await?.0.to_vec(),
+            };
+            cursor.dirty = Some(edit::resize(&old, size).into_owned());
+            return Ok(());
+        }
+        let (old, version) = if file.file.is_truncated() {
+            (Bytes::new(), file.guard)
+        } else {
+            let (old, stat) = self.base(file, &mut cursor).await?;
+            (old, Some(stat.version))
+        };
+        if old.len() == size && !file.file.is_truncated() {
+            return Ok(());
+        }
+        let new = Bytes::from(edit::resize(&old, size).into_owned());
+        self.replace(file, &mut cursor, &node, new, version).await
+    }
+
+    /// Truncates or extends a file that is not open, by truncate(2).
+    pub(super) async fn resize_node(&self, node: &Node, size: usize) -> Result<()> {
+        self.check_size(&node.path, 0, size)?;
+        let (old, stat) = self.fresh_data(&node.path).await?;
+        if !is_same(node, &stat) {
+            return Err(Errno::ESTALE);
+        }
+        if old.len() != size {
+            let version = if size == 0 { None } else { Some(stat.version) };
+            self.set_data(node, edit::resize(&old, size).into_owned().into(), version).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_text(&self, text: &OpenText, offset: u64, data: &[u8]) -> Result<()> {
+        if !text.access.write || text.view != View::Acl {
+            return Err(Errno::EBADF);
+        }
+        let mut whole = text.text.lock().await;
+        let offset =
+            if text.access.append { whole.len() } else { usize::try_from(offset).map_err(|_| Errno::EFBIG)? };
+        self.check_size(&text.path, offset, data.len())?;
+        let new = edit::write_at(&whole, offset, data);
+        self.set_acl_text(&text.path, &new).await?;
+        *whole = new;
+        Ok(())
+    }
+
+    fn write_scratch(&self, scratch: &OpenScratch, offset: u64, data: &[u8]) -> Result<()> {
+        if !scratch.access.write {
+            return Err(Errno::EBADF);
+        }
+        let node = self.changes.inodes.node(scratch.ino).ok_or(Errno::ESTALE)?;
+        let offset = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
+        // A scratch file is often a copy to be renamed onto a znode; swap files are larger, and never renamed.
+        let end = offset.checked_add(data.len()).filter(|end| *end <= SCRATCH_LIMIT).ok_or(Errno::EFBIG)?;
+        debug_assert!(end >= offset);
+        let edited = self.scratch.edit(&node.path, scratch.id, |old| {
+            let offset = if scratch.access.append { old.len() } else { offset };
+            edit::write_at(old, offset, data)
+        });
+        if edited { Ok(()) } else { Err(Errno::ENOSPC) }
+    }
+}
+
+/// The longest scratch file, in bytes.
+const SCRATCH_LIMIT: usize = 64 << 20;
+
+/// A pause of half to one and a half times this length, so that writers that met once do not meet again.
+pub(super) fn jitter(pause: Duration) -> Duration {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+    pause / 2 + pause.mul_f64((random % 1000) as f64 / 1000.0)
+}

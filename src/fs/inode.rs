@@ -1,0 +1,359 @@
+//! Inodes: what the kernel refers to by number.
+//!
+//! An inode is one incarnation and face of a znode: its number is a hash of path, czxid and face, so that it is the same
+//! after a remount and on another host, and another one when the znode was deleted and made anew, or has become a directory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::mapping::{View, ZnodePath, Zxid};
+
+/// The number of an inode.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The mount's root.
+    pub const ROOT: Ino = Ino(1);
+}
+
+impl fmt::Debug for Ino {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// As what a znode is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Face {
+    /// A regular file with its data.
+    File,
+    /// A directory with its children.
+    Directory,
+    /// One of its views.
+    View(View),
+    /// Not a znode: the scratch file of this number.
+    Scratch(u64),
+    /// A symbolic link to the znode that was made with this tagged name.
+    Tag(String),
+}
+
+/// What an inode stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The path now; it follows a rename while the inode is open.
+    pub path: ZnodePath,
+    /// The incarnation; [`ANY`] after a rename.
+    pub czxid: Zxid,
+    /// As what it is shown.
+    pub face: Face,
+}
+
+/// Any incarnation: of a renamed znode that is still open.
+pub const ANY: Zxid = Zxid(-1);
+
+impl Node {
+    /// The mount's root.
+    pub fn root() -> Node {
+        Node { path: ZnodePath::root(), czxid: ANY, face: Face::Directory }
+    }
+
+    /// The inode's number: FNV-1a, then a finalizer, so that neighbours differ in all bits.
+    pub fn ino(&self) -> Ino {
+        if self.path.is_root() && self.face == Face::Directory {
+            return Ino::ROOT;
+        }
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add =
+            |bytes: &[u8]| bytes.iter().for_each(|b| hash = (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+        add(self.path.as_str().as_bytes());
+        add(&self.czxid.0.to_le_bytes());
+        match &self.face {
+            Face::File => add(b"f"),
+            Face::Directory => add(b"d"),
+            Face::View(view) => add(format!("v{view:?}").as_bytes()),
+            Face::Scratch(id) => add(format!("s{id}").as_bytes()),
+            Face::Tag(name) => add(format!("t{name}").as_bytes()),
+        }
+        hash ^= hash >> 33;
+        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^= hash >> 33;
+        // 0 is no inode, 1 the root.
+        Ino(hash.max(2))
+    }
+}
+
+/// What the open handles of one file have in common.
+///
+/// Writes to a file through one mount are served one after the other, under this lock; it is held over the network, so
+/// nothing else may be taken while waiting for it but what its holder never takes.
+#[derive(Debug, Default)]
+pub struct FileState {
+    /// Serializes the writers.
+    pub write: AsyncMutex<()>,
+    truncated: Mutex<bool>,
+}
+
+impl FileState {
+    fn flag(&self) -> MutexGuard<'_, bool> {
+        self.truncated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether the file was truncated and the truncation is not committed yet.
+    pub fn is_truncated(&self) -> bool {
+        *self.flag()
+    }
+
+    /// Marks the file as truncated, or not; tells what it was.
+    pub fn set_truncated(&self, truncated: bool) -> bool {
+        std::mem::replace(&mut *self.flag(), truncated)
+    }
+}
+
+#[derive(Debug)]
+struct Inode {
+    node: Node,
+    /// Look-ups that the kernel has not forgotten.
+    lookups: u64,
+    /// Open handles.
+    opens: u32,
+    /// When this mount last saw a child come or go.
+    touched: Option<SystemTime>,
+    file: Option<Arc<FileState>>,
+}
+
+impl Inode {
+    fn new(node: Node) -> Inode {
+        Inode { node, lookups: 0, opens: 0, touched: None, file: None }
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.is_truncated())
+    }
+}
+
+/// The inodes that the kernel refers to.
+#[derive(Debug)]
+pub struct Inodes {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    inodes: HashMap<Ino, Inode>,
+    paths: HashMap<ZnodePath, Vec<Ino>>,
+}
+
+impl Table {
+    fn insert(&mut self, ino: Ino, node: Node) -> &mut Inode {
+        let Table { inodes, paths } = self;
+        inodes.entry(ino).or_insert_with(|| {
+            paths.entry(node.path.clone()).or_default().push(ino);
+            Inode::new(node)
+        })
+    }
+
+    fn unlink_path(&mut self, ino: Ino, path: &ZnodePath) {
+        if let Some(list) = self.paths.get_mut(path) {
+            list.retain(|other| *other != ino);
+            if list.is_empty() {
+                self.paths.remove(path);
+            }
+        }
+    }
+
+    fn reap(&mut self, ino: Ino) {
+        let unused = self.inodes.get(&ino).is_some_and(|inode| inode.lookups == 0 && inode.opens == 0);
+        if unused
+            && ino != Ino::ROOT
+            && let Some(inode) = self.inodes.remove(&ino)
+        {
+            self.unlink_path(ino, &inode.node.path);
+        }
+    }
+}
+
+impl Default for Inodes {
+    fn default() -> Inodes {
+        let mut table = Table::default();
+        table.insert(Ino::ROOT, Node::root()).lookups = 1;
+        Inodes { table: Mutex::new(table) }
+    }
+}
+
+impl Inodes {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a look-up of a node, before it is told to the kernel.
+    pub fn look_up(&self, node: Node) -> Ino {
+        let ino = node.ino();
+        self.table().insert(ino, node).lookups += 1;
+        ino
+    }
+
+    /// The kernel forgets look-ups.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        let mut table = self.table();
+        if let Some(inode) = table.inodes.get_mut(&ino) {
+            debug_assert!(inode.lookups >= lookups, "the kernel forgets what it never looked up");
+            inode.lookups = inode.lookups.saturating_sub(lookups);
+        }
+        table.reap(ino);
+    }
+
+    /// What an inode stands for; none when the kernel should not know it.
+    pub fn node(&self, ino: Ino) -> Option<Node> {
+        self.table().inodes.get(&ino).map(|inode| inode.node.clone())
+    }
+
+    /// Counts a handle. The inode is kept for it.
+    pub fn open(&self, ino: Ino) {
+        if let Some(inode) = self.table().inodes.get_mut(&ino) {
+            inode.opens += 1;
+        }
+    }
+
+    /// A handle is gone.
+    pub fn close(&self, ino: Ino) {
+        let mut table = self.table();
+        if let Some(inode) = table.inodes.get_mut(&ino) {
+            inode.opens = inode.opens.saturating_sub(1);
+            if inode.opens == 0 && !inode.is_truncated() {
+                inode.file = None;
+            }
+        }
+        table.reap(ino);
+    }
+
+    /// Tells whether the inode is open.
+    pub fn is_open(&self, ino: Ino) -> bool {
+        self.table().inodes.get(&ino).is_some_and(|inode| inode.opens > 0)
+    }
+
+    /// What the handles of a file have in common.
+    pub fn file(&self, ino: Ino) -> Arc<FileState> {
+        match self.table().inodes.get_mut(&ino) {
+            Some(inode) => inode.file.get_or_insert_default().clone(),
+            None => Arc::default(),
+        }
+    }
+
+    /// Tells whether a file has a truncation that is not committed yet.
+    pub fn is_truncated(&self, ino: Ino) -> bool {
+        self.table().inodes.get(&ino).is_some_and(Inode::is_truncated)
+    }
+
+    /// The inodes at a path with a truncation that is not committed yet.
+    pub fn truncated_at(&self, path: &ZnodePath) -> Vec<Ino> {
+        let table = self.table();
+        let here = table.paths.get(path).into_iter().flatten();
+        here.filter(|ino| table.inodes.get(ino).is_some_and(Inode::is_truncated)).copied().collect()
+    }
+
+    /// The inodes at a path.
+    pub fn at(&self, path: &ZnodePath) -> Vec<Ino> {
+        self.table().paths.get(path).cloned().unwrap_or_default()
+    }
+
+    /// All inodes and what they stand for.
+    pub fn all(&self) -> Vec<(Ino, Node)> {
+        self.table().inodes.iter().map(|(ino, inode)| (*ino, inode.node.clone())).collect()
+    }
+
+    /// Number of inodes, the root included.
+    pub fn count(&self) -> usize {
+        self.table().inodes.len()
+    }
+
+    /// A child of the directory at this path came or went now.
+    pub fn touch(&self, path: &ZnodePath) {
+        let mut table = self.table();
+        let now = SystemTime::now();
+        for ino in table.paths.get(path).cloned().unwrap_or_default() {
+            if let Some(inode) = table.inodes.get_mut(&ino) {
+                inode.touched = Some(now);
+            }
+        }
+    }
+
+    /// When this mount last saw a child come or go.
+    pub fn touched(&self, ino: Ino) -> Option<SystemTime> {
+        self.table().inodes.get(&ino).and_then(|inode| inode.touched)
+    }
+
+    /// The open inodes at or below `from` are now at the same place of `to`: their handles go on. The others keep their
+    /// path, where their incarnation is gone, so that the kernel looks the new name up.
+    pub fn renamed(&self, from: &ZnodePath, to: &ZnodePath) {
+        let mut table = self.table();
+        let moving = |inode: &Inode| {
+            inode.opens > 0 && !matches!(inode.node.face, Face::View(_)) && inode.node.path.is_within(from)
+        };
+        let inos: Vec<Ino> = table.inodes.iter().filter(|(_, inode)| moving(inode)).map(|(ino, _)| *ino).collect();
+        for ino in inos {
+            let Some(inode) = table.inodes.get_mut(&ino) else { continue };
+            let Some(path) = inode.node.path.rebase(from, to) else { continue };
+            let old = std::mem::replace(&mut inode.node.path, path.clone());
+            inode.node.czxid = ANY;
+            table.unlink_path(ino, &old);
+            table.paths.entry(path).or_default().push(ino);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(path: &str, czxid: i64, face: Face) -> Node {
+        Node { path: ZnodePath::parse(path).unwrap(), czxid: Zxid(czxid), face }
+    }
+
+    #[test]
+    fn a_number_is_that_of_one_incarnation_and_face() {
+        let file = node("/a", 1, Face::File);
+        assert_eq!(file.ino(), node("/a", 1, Face::File).ino());
+        for other in [
+            node("/b", 1, Face::File),
+            node("/a", 2, Face::File),
+            node("/a", 1, Face::Directory),
+            node("/a", 1, Face::View(View::Data)),
+        ] {
+            assert_ne!(file.ino(), other.ino());
+        }
+        assert_eq!(Node::root().ino(), Ino::ROOT);
+    }
+
+    #[test]
+    fn inodes_live_while_the_kernel_or_a_handle_refers_to_them() {
+        let inodes = Inodes::default();
+        let file = node("/a", 1, Face::File);
+        let ino = inodes.look_up(file.clone());
+        assert_eq!(inodes.look_up(file.clone()), ino);
+        inodes.open(ino);
+        inodes.forget(ino, 2);
+        assert_eq!(inodes.node(ino), Some(file));
+        inodes.close(ino);
+        assert_eq!((inodes.node(ino), inodes.count()), (None, 1));
+        inodes.forget(Ino::ROOT, 1);
+        assert!(inodes.node(Ino::ROOT).is_some());
+    }
+
+    #[test]
+    fn only_what_is_open_follows_a_rename() {
+        let inodes = Inodes::default();
+        let open = inodes.look_up(node("/d/open", 1, Face::File));
+        let shut = inodes.look_up(node("/d/shut", 2, Face::File));
+        inodes.open(open);
+        inodes.renamed(&ZnodePath::parse("/d").unwrap(), &ZnodePath::parse("/e").unwrap());
+        assert_eq!(inodes.node(open).unwrap().path.as_str(), "/e/open");
+        assert_eq!(inodes.node(shut).unwrap().path.as_str(), "/d/shut");
+        assert_eq!(inodes.at(&ZnodePath::parse("/e/open").unwrap()), [open]);
+        assert!(inodes.at(&ZnodePath::parse("/d/open").unwrap()).is_empty());
+    }
+}

@@ -1,0 +1,21 @@
+//! The kernel's side: a file system over a [`crate::session::Store`].
+//!
+//! [`adapter`] speaks FUSE and decides nothing; [`core`] is the file system; the others are what it remembers.
+
+pub mod adapter;
+pub mod attributes;
+pub mod cache;
+pub mod caller;
+pub mod changes;
+pub mod core;
+pub mod handle;
+pub mod inode;
+pub mod list;
+pub mod mount;
+pub mod notify;
+pub mod options;
+pub mod scratch;
+
+pub use changes::Changes;
+pub use mount::{MountSettings, Mounted, mount};
+pub use options::{Commit, Options};
