@@ -213,7 +213,7 @@ mod tests {
             assert!(patterns.matches(name), "{name}");
         }
         for name in
-            ["f", "f.tmp", ".f", "sedation", "sedating1", ".a.backup", ".lock.foobar", "49130", "", "sed", ".f.x1Y2z34"]
+            ["f", "f.tmp", ".f", "sedation", "sedatings", ".a.backup", ".lock.foobar", "49130", "", "sed", ".f.x1Y2z34"]
         {
             assert!(!patterns.matches(name), "{name}");
         }
