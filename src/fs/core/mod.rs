@@ -13,6 +13,8 @@ mod remote;
 mod remove;
 mod rename;
 mod subtree;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 mod xattr;
