@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use tokio::runtime::Handle;
@@ -54,7 +55,8 @@ pub fn mount<S: Store>(
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName(settings.source.clone()),
-        MountOption::Subtype("zkmount".to_owned()),
+        // As an option of the kernel's, since fuser drops its own Subtype when it calls mount(2) itself.
+        MountOption::CUSTOM("subtype=zkmount".to_owned()),
         MountOption::NoSuid,
         MountOption::NoDev,
     ];
@@ -87,7 +89,15 @@ impl Mounted {
     /// What ended the service of requests, if it was not that.
     pub fn wait(&self) -> io::Result<()> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = session.map_or(Ok(()), BackgroundSession::join);
+        let ended = session.map_or(Ok(()), |mut session| {
+            let served = std::mem::replace(&mut session.guard, thread::spawn(|| Ok(())));
+            let ended =
+                served.join().unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
+            // When it is dropped, it unmounts whatever is on its directory, and takes its own mount for still being there
+            // when it is not (fuser 0.18, is_mounted): by now that may be the mount of another daemon.
+            std::mem::forget(session);
+            ended
+        });
         self.changes.notices.close();
         ended
     }
