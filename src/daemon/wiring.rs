@@ -1,0 +1,63 @@
+//! From the settings of the command to those of the layers below.
+
+use crate::config::{Config, Ensemble};
+use crate::fs::{MountSettings, Options};
+use crate::session::memory::MemorySettings;
+
+/// What a tree in memory is told.
+pub(super) fn memory(config: &Config) -> MemorySettings {
+    MemorySettings {
+        acl: config.acl.clone(),
+        operation_timeout: config.timeout,
+        session_timeout: config.session_timeout,
+        ..MemorySettings::default()
+    }
+}
+
+/// What the file system is told.
+pub(super) fn options(config: &Config) -> Options {
+    Options {
+        names: config.names,
+        read_only: config.read_only,
+        strict: config.strict,
+        fmask: config.fmask,
+        dmask: config.dmask,
+        uid: config.uid,
+        gid: config.gid,
+        commit: config.commit,
+        scratch: config.scratch.clone(),
+        timeout: config.timeout,
+        guard_system: shows_system(&config.ensemble),
+    }
+}
+
+/// Tells whether ZooKeeper's own znodes are in the mounted tree.
+fn shows_system(ensemble: &Ensemble) -> bool {
+    match ensemble {
+        Ensemble::Memory => true,
+        Ensemble::ZooKeeper { chroot, .. } => chroot.is_root(),
+    }
+}
+
+/// What the kernel is told.
+pub(super) fn mount_settings(config: &Config) -> MountSettings {
+    let source = config.ensemble.to_string();
+    MountSettings {
+        // fusermount3 takes the source in a list of options; mount(2), which root uses, takes it as it is.
+        source: if may_mount() { source } else { source.replace('\\', "\\\\").replace(',', "\\,") },
+        allow_other: config.allow_other,
+        allow_root: config.allow_root,
+        kernel: if config.default_permissions { vec!["default_permissions".to_owned()] } else { Vec::new() },
+    }
+}
+
+/// Tells whether this process may call mount(2).
+fn may_mount() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    effective & (1 << CAP_SYS_ADMIN) != 0
+}
+
+/// The number of the capability, from linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
