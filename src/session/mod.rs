@@ -5,8 +5,10 @@ pub mod event;
 pub mod memory;
 pub mod size;
 pub mod store;
+pub mod zookeeper;
 
 pub use error::StoreError;
 pub use event::{Change, Event, Sink, StateChange};
 pub use memory::{Memory, MemoryTree};
 pub use store::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionState, SessionView, Store};
+pub use zookeeper::ZooKeeper;

@@ -72,10 +72,16 @@ impl Node {
             version: record.version,
             cversion: record.created.wrapping_mul(2).wrapping_sub(children),
             aversion: record.aversion,
-            ephemeral_owner: SessionId(record.owner),
+            ephemeral_owner: self.session(),
             data_length: i32::try_from(record.data.len()).unwrap_or(i32::MAX),
             num_children: children,
         }
+    }
+
+    /// The session that it lives in. The server hides its own marks.
+    fn session(&self) -> SessionId {
+        let owner = self.record.owner;
+        if owner == CONTAINER || owner as u64 & TTL == TTL { SessionId::NONE } else { SessionId(owner) }
     }
 
     /// Tells whether the server would remove it by itself by now.
