@@ -158,9 +158,18 @@ fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Operation<()>> 
     }))
 }
 
-fn close_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Operation<()>> {
-    core.take_back(&created.entry);
-    close(core, created.opened)
+fn take_back_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Operation<()>> {
+    Some(Box::pin(async move {
+        core.take_back_created(created).await;
+        Ok(())
+    }))
+}
+
+fn take_back_made<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
+    Some(Box::pin(async move {
+        core.take_back_made(entry).await;
+        Ok(())
+    }))
 }
 
 fn reply_errno(errno: Errno) -> fuser::Errno {
@@ -283,8 +292,8 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let label = Label::named("lookup", request, parent, name);
-        let name = name.to_owned();
-        let operation = |core: Arc<Core<S>>| async move { core.lookup(Ino(parent.0), &name).await };
+        let (name, caller) = (name.to_owned(), caller(request));
+        let operation = move |core: Arc<Core<S>>| async move { core.lookup(Ino(parent.0), &name, caller).await };
         self.run(label, operation, reply_entry(reply), forget_entry);
     }
 
@@ -295,6 +304,10 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let operation = |core: Arc<Core<S>>| async move { core.getattr(Ino(ino.0)).await };
         self.run(Label::new("getattr", request, ino), operation, reply_attr(reply), nothing);
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        reply_data(reply)(self.core.readlink(Ino(ino.0)));
     }
 
     fn setattr(
@@ -340,7 +353,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let label = Label::named("mknod", request, parent, name);
         let (name, caller) = (name.to_owned(), caller(request));
         let operation = move |core: Arc<Core<S>>| async move { core.mknod(Ino(parent.0), &name, mode, caller).await };
-        self.run(label, operation, reply_entry(reply), forget_entry);
+        self.run(label, operation, reply_entry(reply), take_back_made);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
@@ -384,9 +397,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
             return reply.error(fuser::Errno::EINVAL);
         };
         let label = Label::named("rename", request, parent, name);
-        let (name, newname) = (name.to_owned(), newname.to_owned());
+        let (name, newname, caller) = (name.to_owned(), newname.to_owned(), caller(request));
         let operation = move |core: Arc<Core<S>>| async move {
-            core.rename(Ino(parent.0), &name, Ino(newparent.0), &newname, mode).await
+            core.rename(Ino(parent.0), &name, Ino(newparent.0), &newname, mode, caller).await
         };
         self.run(label, operation, reply_empty(reply), nothing);
     }
@@ -396,7 +409,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let (name, caller) = (newname.to_owned(), caller(request));
         let operation =
             move |core: Arc<Core<S>>| async move { core.link(Ino(ino.0), Ino(newparent.0), &name, caller).await };
-        self.run(label, operation, reply_entry(reply), forget_entry);
+        self.run(label, operation, reply_entry(reply), take_back_made);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -425,7 +438,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
             }
             Err(errno) => reply.error(reply_errno(errno)),
         };
-        self.run(label, operation, answer, close_created);
+        self.run(label, operation, answer, take_back_created);
     }
 
     fn read(
@@ -482,7 +495,8 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        let operation = move |core: Arc<Core<S>>| async move { core.flush(Fh(fh.0)).await };
+        let caller = caller(request);
+        let operation = move |core: Arc<Core<S>>| async move { core.flush(Fh(fh.0), caller).await };
         self.run(Label::new("flush", request, ino), operation, reply_empty(reply), nothing);
     }
 

@@ -30,12 +30,34 @@ impl Caller {
         }
     }
 
+    /// Tells whether the caller is ending because a signal killed it.
+    pub fn is_killed(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        flags(&stat) & PF_SIGNALED != 0
+    }
+
     fn is_interrupted(self) -> bool {
         match std::fs::read_to_string(format!("/proc/{}/status", self.pid)) {
             Ok(status) => pending_signals(&status) != 0,
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }
+}
+
+/// Signals that interrupt nobody's work: shells get them whenever a child ends or the window changes.
+const HARMLESS: u64 = bit(libc::SIGCHLD) | bit(libc::SIGCONT) | bit(libc::SIGURG) | bit(libc::SIGWINCH);
+
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// The kernel's flag of a task that a signal killed (`include/linux/sched.h`).
+const PF_SIGNALED: u64 = 0x400;
+
+/// The task's flags in `/proc/PID/stat`: the seventh field after the name, which may have spaces and parentheses.
+fn flags(stat: &str) -> u64 {
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    after.split_whitespace().nth(6).and_then(|flags| flags.parse().ok()).unwrap_or_default()
 }
 
 /// The signals of `/proc/PID/status` that are pending for the thread or its process, and not blocked. To answer EINTR with none
@@ -45,7 +67,7 @@ fn pending_signals(status: &str) -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         u64::from_str_radix(line.trim(), 16).unwrap_or_default()
     };
-    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:")
+    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") & !HARMLESS
 }
 
 #[cfg(test)]
@@ -61,6 +83,14 @@ mod tests {
         assert_eq!(pending_signals(&status(2, 8, 0)), 10);
         assert_eq!(pending_signals(&status(2, 8, 8)), 2);
         assert_eq!(pending_signals(""), 0);
+        assert_eq!(pending_signals(&status(bit(libc::SIGCHLD), 0, 0)), 0);
+    }
+
+    #[test]
+    fn the_flags_of_a_task() {
+        assert_eq!(flags("42 (a) b) c) R 1 2 3 4 5 4195328 0 0"), 0x40_0400);
+        assert_eq!(flags(""), 0);
+        assert!(!Caller { pid: std::process::id() }.is_killed());
     }
 
     #[test]

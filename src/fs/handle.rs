@@ -9,7 +9,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::inode::{FileState, Ino};
 use super::list::Listing;
-use crate::mapping::{SessionId, Stat, View, ZnodePath, Zxid};
+use crate::mapping::{SessionId, Stat, View, ZnodePath};
 
 /// The number of an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,8 +66,8 @@ pub struct OpenFile {
     pub guard: Option<i32>,
     /// The session that the handle ends with: of an ephemeral of ours.
     pub owner: Option<SessionId>,
-    /// The incarnation to delete when the handle is closed, for `@h`.
-    pub held: Option<Zxid>,
+    /// The znode is deleted when the handle is closed, for `@h`.
+    pub held: bool,
     /// Writes wait for the close.
     pub gather: bool,
     /// What the handles of the file have in common.

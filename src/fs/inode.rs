@@ -40,6 +40,8 @@ pub enum Face {
     Scratch(u64),
     /// A symbolic link to the znode that was made with this tagged name.
     Tag(String),
+    /// Not a znode yet: the sequential file of this number, before its first write.
+    Draft(u64),
 }
 
 /// What an inode stands for.
@@ -78,6 +80,7 @@ impl Node {
             Face::View(view) => add(format!("v{view:?}").as_bytes()),
             Face::Scratch(id) => add(format!("s{id}").as_bytes()),
             Face::Tag(name) => add(format!("t{name}").as_bytes()),
+            Face::Draft(id) => add(format!("n{id}").as_bytes()),
         }
         hash ^= hash >> 33;
         hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -287,12 +290,23 @@ impl Inodes {
         self.table().inodes.get(&ino).and_then(|inode| inode.touched)
     }
 
+    /// A draft was made: its inode is that of the file from now on.
+    pub fn become_znode(&self, ino: Ino, path: &ZnodePath, czxid: Zxid) {
+        let mut table = self.table();
+        let Some(inode) = table.inodes.get_mut(&ino) else { return };
+        let old = std::mem::replace(&mut inode.node, Node { path: path.clone(), czxid, face: Face::File });
+        table.unlink_path(ino, &old.path);
+        table.paths.entry(path.clone()).or_default().push(ino);
+    }
+
     /// The open inodes at or below `from` are now at the same place of `to`: their handles go on. The others keep their
     /// path, where their incarnation is gone, so that the kernel looks the new name up.
     pub fn renamed(&self, from: &ZnodePath, to: &ZnodePath) {
         let mut table = self.table();
         let moving = |inode: &Inode| {
-            inode.opens > 0 && !matches!(inode.node.face, Face::View(_)) && inode.node.path.is_within(from)
+            inode.opens > 0
+                && !matches!(inode.node.face, Face::View(_) | Face::Draft(_))
+                && inode.node.path.is_within(from)
         };
         let inos: Vec<Ino> = table.inodes.iter().filter(|(_, inode)| moving(inode)).map(|(ino, _)| *ino).collect();
         for ino in inos {

@@ -8,6 +8,8 @@ pub mod cache;
 pub mod caller;
 pub mod changes;
 pub mod core;
+pub mod departures;
+pub mod draft;
 pub mod handle;
 pub mod inode;
 pub mod list;

@@ -1,6 +1,7 @@
 //! Making files and directories.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -27,29 +28,38 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// `EEXIST` comes from the server only: of several creates at the same time, through any mounts, one succeeds.
-    pub async fn create(&self, parent: Ino, name: &OsStr, flags: i32, caller: Caller) -> Result<Created> {
+    pub async fn create(&self, parent: Ino, name: &OsStr, open_flags: i32, caller: Caller) -> Result<Created> {
         let (path, wish) = match self.target(parent, name)? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
             Target::View(..) => return Err(Errno::ENOENT),
         };
         self.check_writable(&path)?;
-        let access = Access::from_flags(flags);
+        let access = Access::from_flags(open_flags);
         if wish.is_none() && self.options.scratch.matches(path.name()) {
-            return self.create_scratch(&path, access, flags, caller).await;
+            return self.create_scratch(&path, access, open_flags, caller).await;
+        }
+        if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
+            return match self.tagged(&path, flags).await {
+                Ok(_) if libc::O_EXCL & open_flags != 0 => Err(Errno::EEXIST),
+                // The kernel has a file for the name that is a link by now; it is to look again.
+                Ok(_) => Err(Errno::ESTALE),
+                Err(Errno::ENOENT) => self.create_draft(&path, flags, access).await,
+                Err(error) => Err(error),
+            };
         }
         let mode = file_mode(wish.as_ref())?;
         match self.make_file(&path, Bytes::new(), mode, None).await {
             Ok(stat) => {
                 let entry = self.znode_entry(&path, &stat);
-                let held = wish.is_some_and(|flags| flags.lifetime == Lifetime::Held).then_some(stat.czxid);
-                let how = OpenAs { held, made: true, guard: None };
-                let opened = self.open_file(entry.attributes.ino, &stat, access, how, caller);
+                let held = wish.is_some_and(|flags| flags.lifetime == Lifetime::Held);
+                let how = OpenAs { held, made: true, ..OpenAs::default() };
+                let opened = self.open_file(entry.attributes.ino, &stat, access, how);
                 Ok(Created { entry, opened })
             }
-            Err(StoreError::NodeExists) if flags & libc::O_EXCL == 0 => {
+            Err(StoreError::NodeExists) if open_flags & libc::O_EXCL == 0 => {
                 let entry = self.look_up_znode(&path).await?;
-                match self.open(entry.attributes.ino, flags, caller).await {
+                match self.open(entry.attributes.ino, open_flags, caller).await {
                     Ok(opened) => Ok(Created { entry, opened }),
                     Err(error) => {
                         self.take_back(&entry);
@@ -96,8 +106,11 @@ impl<S: Store> Core<S> {
             return Err(Errno::EPERM);
         }
         let created = self.create(parent, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, caller).await?;
+        let ino = created.entry.attributes.ino;
         self.release(created.opened.fh).await;
-        Ok(created.entry)
+        // A sequential one is only made by now, and its name is not the one that was asked for.
+        let attributes = self.getattr(ino).await.map_or(created.entry.attributes, |attr| attr.attributes);
+        Ok(Entry { attributes, ..created.entry })
     }
 
     /// Makes a directory: exactly one create.
@@ -114,7 +127,9 @@ impl<S: Store> Core<S> {
         let (made, stat) = self.remote(&path).create(&creation).await.map_err(|error| self.lost(&path, error))?;
         self.changes.cache.put(ticket, &made, 1, Fresh::Stat(stat));
         self.came_or_went(&made);
-        Ok(self.znode_entry(&made, &stat))
+        let entry = self.znode_entry(&made, &stat);
+        // The name that was asked for is not the directory's.
+        Ok(if mode.is_sequential() { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
     }
 
     /// Makes a file in one transaction: an empty one with a setData, which tells it from a directory everywhere.
@@ -187,7 +202,8 @@ pub(super) fn file_ops(creation: Creation) -> Vec<Op> {
 pub(super) fn file_mode(flags: Option<&Flags>) -> Result<CreateMode> {
     match flags.map(|flags| (flags.lifetime, flags.sequential)) {
         None => Ok(CreateMode::Persistent),
-        Some((_, true)) => Err(Errno::EOPNOTSUPP),
+        Some((Lifetime::Ephemeral | Lifetime::Held, true)) => Ok(CreateMode::EphemeralSequential),
+        Some((_, true)) => Ok(CreateMode::PersistentSequential),
         Some((Lifetime::Container, _)) => Err(Errno::EPERM),
         Some((Lifetime::Persistent, _)) => Ok(CreateMode::Persistent),
         Some((Lifetime::Ephemeral | Lifetime::Held, _)) => Ok(CreateMode::Ephemeral),

@@ -37,7 +37,7 @@ impl<S: Store> Core<S> {
         if let Some(dirty) = &cursor.dirty {
             return Ok(Bytes::copy_from_slice(edit::slice(dirty, offset, size)));
         }
-        if file.file.is_truncated() {
+        if file.file.is_truncated() || self.drafts.get(file.ino).is_some() {
             return Ok(Bytes::new());
         }
         let at_end = cursor.base.as_ref().is_none_or(|(data, _)| offset >= data.len() as u64);

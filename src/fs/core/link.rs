@@ -50,6 +50,11 @@ impl<S: Store> Core<S> {
             return Err(Errno::EPERM);
         }
         self.check_size(&path, 0, data.len())?;
+        if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
+            let (made, stat) = self.make_sequential(&path, data, file_mode(wish.as_ref())?).await?;
+            self.tag(&path, flags, &made, stat.czxid);
+            return Ok(Entry { ttl: std::time::Duration::ZERO, ..self.znode_entry(&made, &stat) });
+        }
         let stat = self.make_file(&path, data, file_mode(wish.as_ref())?, None).await?;
         Ok(self.znode_entry(&path, &stat))
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::{Duration, SystemTime};
 
-use super::{Attr, Core, Entry, Result, Target};
+use super::{Attr, Caller, Core, Entry, Result, Target};
 use crate::error::Errno;
 use crate::fs::inode::{ANY, Face, Ino, Node};
 use crate::fs::scratch::Scratch;
@@ -19,12 +19,19 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `ENOENT` when there is no such znode; `EINVAL` for a name that ZooKeeper refuses; `ESTALE` for `NAME@v=` at
     /// another version.
-    pub async fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
+    pub async fn lookup(&self, parent: Ino, name: &OsStr, caller: Caller) -> Result<Entry> {
         match self.target(parent, name)? {
-            Target::Znode(path) => self.look_up_znode(&path).await,
+            Target::Znode(path) => {
+                let entry = self.look_up_znode(&path).await?;
+                let leaving = self.departures.is_leaving(caller, &path);
+                Ok(if leaving { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
+            }
             Target::View(path, view) => self.look_up_view(&path, view).await,
             Target::Create { path, flags } if flags.looks_up() => self.look_up_znode(&path).await,
-            Target::Create { .. } => Err(Errno::ENOENT),
+            Target::Create { path, flags } => {
+                let (path, stat) = self.tagged(&path, &flags).await?;
+                Ok(self.tag_entry(&path, &stat, name))
+            }
         }
     }
 
@@ -120,6 +127,10 @@ impl<S: Store> Core<S> {
                 let scratch = self.scratch.get(&node.path).filter(|scratch| scratch.id == *id).ok_or(Errno::ESTALE)?;
                 return Ok(Attr { attributes: self.scratch_attributes(ino, &scratch), ttl: Duration::ZERO });
             }
+            Face::Draft(_) => {
+                let attributes = self.painter.local(ino, 0, SystemTime::now());
+                return Ok(Attr { attributes, ttl: Duration::ZERO });
+            }
             Face::View(view) if view.is_of_mount() => {
                 let attributes = self.painter.znode(ino, &node.face, &Stat::default(), Some(SystemTime::now()));
                 return Ok(Attr { attributes, ttl: Duration::ZERO });
@@ -140,6 +151,9 @@ impl<S: Store> Core<S> {
         let mut attributes = self.painter.znode(ino, &node.face, &stat, inodes.touched(ino));
         if inodes.is_truncated(ino) {
             attributes.size = 0;
+        }
+        if let Face::Tag(_) = node.face {
+            attributes.size = self.options.names.show(node.path.name()).len() as u64;
         }
         let ttl = if matches!(node.face, Face::View(_)) { Duration::ZERO } else { self.ttl() };
         Ok(Attr { attributes, ttl })

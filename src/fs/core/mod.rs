@@ -12,6 +12,7 @@ mod open;
 mod remote;
 mod remove;
 mod rename;
+mod sequence;
 mod subtree;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub use self::rename::RenameMode;
 use super::attributes::{Attributes, Painter};
 pub use super::caller::Caller;
 use super::changes::Changes;
+use super::departures::Departures;
+use super::draft::Drafts;
 use super::handle::{Fh, Handle, Handles};
 use super::inode::Ino;
 use super::options::Options;
@@ -84,6 +87,8 @@ pub struct Core<S> {
     painter: Painter,
     handles: Handles,
     scratch: ScratchFiles,
+    drafts: Drafts,
+    departures: Departures,
     mounted: SystemTime,
     /// Znodes that were left out of listings.
     unlistable: AtomicU64,
@@ -100,6 +105,8 @@ impl<S: Store> Core<S> {
             options,
             handles: Handles::default(),
             scratch: ScratchFiles::default(),
+            drafts: Drafts::default(),
+            departures: Departures::default(),
             mounted: SystemTime::now(),
             unlistable: AtomicU64::default(),
         }

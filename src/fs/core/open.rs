@@ -10,7 +10,7 @@ use crate::error::Errno;
 use crate::fs::handle::{Access, Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
 use crate::fs::inode::{Face, Ino, Node};
 use crate::fs::options::Commit;
-use crate::mapping::{Kind, SessionId, Stat, View, Zxid};
+use crate::mapping::{Kind, SessionId, Stat, View};
 use crate::session::Store;
 
 /// An open file.
@@ -36,7 +36,7 @@ impl<S: Store> Core<S> {
         }
         let handle = match &node.face {
             Face::Directory | Face::View(View::Dir) => return Err(Errno::EISDIR),
-            Face::Tag(_) => return Err(Errno::EINVAL),
+            Face::Tag(_) | Face::Draft(_) => return Err(Errno::ESTALE),
             Face::Scratch(id) => {
                 if access.truncate && !self.scratch.edit(&node.path, *id, |_| Vec::new()) {
                     return Err(Errno::ENOSPC);
@@ -72,34 +72,41 @@ impl<S: Store> Core<S> {
             Face::View(View::Version(version)) => Some(version),
             _ => None,
         };
-        let opened = self.open_file(ino, &stat, access, OpenAs { guard, ..OpenAs::default() }, caller);
+        let how = OpenAs { guard, gather: access.truncate && self.is_backed_up(node, caller), ..OpenAs::default() };
+        let opened = self.open_file(ino, &stat, access, how);
         if access.truncate {
             self.changes.inodes.file(ino).set_truncated(true);
         }
         Ok(opened)
     }
 
+    /// vim has just made a backup of the file, and will write it piece by piece.
+    fn is_backed_up(&self, node: &Node, caller: Caller) -> bool {
+        self.scratch.has_backup_by(&node.path, caller.pid)
+    }
+
     /// Adds a handle on a znode with this Stat.
-    pub(super) fn open_file(&self, ino: Ino, stat: &Stat, access: Access, how: OpenAs, caller: Caller) -> Opened {
-        let inodes = &self.changes.inodes;
-        let path = inodes.node(ino).map(|node| node.path);
-        let backed_up = path.is_some_and(|path| self.scratch.has_backup_by(&path, caller.pid));
+    pub(super) fn open_file(&self, ino: Ino, stat: &Stat, access: Access, how: OpenAs) -> Opened {
         let session = self.store.session().id;
         let ours = stat.is_ephemeral() && stat.ephemeral_owner == session && session != SessionId::NONE;
+        self.open_as(ino, access, OpenAs { owner: ours.then_some(session), ..how }, Some(stat))
+    }
+
+    /// Adds a handle.
+    pub(super) fn open_as(&self, ino: Ino, access: Access, how: OpenAs, stat: Option<&Stat>) -> Opened {
+        let inodes = &self.changes.inodes;
         inodes.open(ino);
+        let made = stat.filter(|_| how.made).map(|stat| (bytes::Bytes::new(), *stat));
         let handle = OpenFile {
             ino,
             access,
             guard: how.guard,
-            owner: ours.then_some(session),
+            owner: how.owner,
             held: how.held,
-            gather: self.options.commit == Commit::Close || access.truncate && backed_up,
+            gather: how.gather || self.options.commit == Commit::Close,
             file: inodes.file(ino),
             fresh: AtomicBool::new(how.made),
-            cursor: AsyncMutex::new(Cursor {
-                base: how.made.then(|| (bytes::Bytes::new(), *stat)),
-                ..Cursor::default()
-            }),
+            cursor: AsyncMutex::new(Cursor { base: made, ..Cursor::default() }),
         };
         Opened { fh: self.handles.insert(ino, Handle::File(handle)), stream: false }
     }
@@ -113,30 +120,22 @@ impl<S: Store> Core<S> {
                 let path = self.changes.inodes.node(ino).map(|node| node.path);
                 tracing::error!(?path, %error, "what was written at last is not saved");
             }
-            if let Some(czxid) = file.held {
-                self.let_go(file, czxid).await;
+            if let Some(node) = self.changes.inodes.node(ino).filter(|_| file.held) {
+                self.retract(&node).await;
             }
+            self.drafts.end(ino, None);
         }
         self.changes.inodes.close(ino);
     }
 
-    /// Deletes a held znode, if it still is that incarnation.
-    async fn let_go(&self, file: &OpenFile, czxid: Zxid) {
-        let Some(node) = self.changes.inodes.node(file.ino) else { return };
-        let held = match self.stat(&node.path).await {
-            Ok(stat) => stat.czxid == czxid || node.czxid == crate::fs::inode::ANY,
-            // Not known: the owner is checked by nobody else, but the incarnation is of our own session.
-            Err(error) => error != Errno::ENOENT,
-        };
-        if held && let Err(error) = self.remote(&node.path).delete(&node.path, None).await {
-            tracing::warn!(path = %node.path, %error, "a held znode could not be deleted, its session will end it");
-        }
-    }
-
     /// A close(2) of one descriptor of an open file; there may be others. Only writes that wait for it are committed,
     /// and no truncation: shells close their first descriptor before they write to the second.
-    pub async fn flush(&self, fh: Fh) -> Result<()> {
+    pub async fn flush(&self, fh: Fh, caller: Caller) -> Result<()> {
         match &*self.handle(fh)? {
+            Handle::File(file) if self.abandons(file.ino, caller) => {
+                file.cursor.lock().await.failed = true;
+                Ok(())
+            }
             Handle::File(file) if file.gather => self.commit_writes(file).await,
             _ => Ok(()),
         }
@@ -170,8 +169,12 @@ impl<S: Store> Core<S> {
 pub(super) struct OpenAs {
     /// The only version that the handle may touch.
     pub guard: Option<i32>,
-    /// The incarnation to delete when the handle is closed.
-    pub held: Option<Zxid>,
+    /// The znode is deleted when the handle is closed.
+    pub held: bool,
     /// It was made by this open.
     pub made: bool,
+    /// The session that the handle ends with.
+    pub owner: Option<SessionId>,
+    /// Writes wait for the close.
+    pub gather: bool,
 }

@@ -16,8 +16,7 @@ impl<S: Store> Core<S> {
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         let (path, version) = match self.target(parent, name)? {
             Target::Znode(path) => (path, None),
-            Target::Create { path, flags } if flags.looks_up() => (path, None),
-            Target::Create { .. } => return Err(Errno::ENOENT),
+            target @ Target::Create { .. } => (self.existing(target).await?, None),
             Target::View(path, View::Version(version)) => (path, Some(version)),
             Target::View(..) => return Err(Errno::EPERM),
         };

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::create::{file_mode, file_ops};
 use super::subtree::{Subtree, cost};
 use super::write::jitter;
-use super::{Core, Result, Target};
+use super::{Caller, Core, Result, Target};
 use crate::error::Errno;
 use crate::fs::inode::Ino;
 use crate::mapping::{Flags, Kind, Lifetime, Stat, View, ZnodePath};
-use crate::session::{CreateMode, Creation, Op, Store, StoreError};
+use crate::session::{CreateMode, Creation, Op, OpResult, Store, StoreError};
 
 /// What happens to a target that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +41,9 @@ impl<S: Store> Core<S> {
         new_parent: Ino,
         new_name: &OsStr,
         mode: RenameMode,
+        caller: Caller,
     ) -> Result<()> {
-        let from = match self.target(parent, name)? {
-            Target::Znode(path) => path,
-            Target::Create { path, flags } if flags.looks_up() => path,
-            Target::Create { .. } => return Err(Errno::ENOENT),
-            Target::View(..) => return Err(Errno::EPERM),
-        };
+        let from = self.existing(self.target(parent, name)?).await?;
         let (to, wish) = match self.target(new_parent, new_name)? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
@@ -56,6 +52,14 @@ impl<S: Store> Core<S> {
         };
         self.check_writable(&from)?;
         self.check_writable(&to)?;
+        if wish.as_ref().is_some_and(|flags| flags.sequential) {
+            if mode == RenameMode::Exchange {
+                return Err(Errno::EINVAL);
+            }
+            if !self.departures.is_ready(caller, &from) {
+                return Err(Errno::ESTALE);
+            }
+        }
         if to.is_within(&from) || from.is_within(&to) {
             let other_way = if to.is_within(&from) { Errno::EINVAL } else { Errno::ENOTEMPTY };
             return if from == to && wish.is_none() { Ok(()) } else { Err(other_way) };
@@ -100,6 +104,13 @@ impl<S: Store> Core<S> {
         self.check_size(to, 0, scratch.data.len())?;
         let exclusive = mode == RenameMode::NoReplace || wish.is_some();
         let lifetime = moved_mode(wish)?;
+        if let Some(flags) = wish.filter(|flags| flags.sequential) {
+            let (made, stat) = self.make_sequential(to, scratch.data.clone(), lifetime).await?;
+            self.tag(to, flags, &made, stat.czxid);
+            self.scratch.remove(from);
+            self.changes.inodes.renamed(from, &made);
+            return Ok(());
+        }
         let deadline = Instant::now() + self.options.timeout;
         loop {
             let target = if exclusive { Err(Errno::ENOENT) } else { self.fresh_stat(to).await };
@@ -126,13 +137,13 @@ impl<S: Store> Core<S> {
     async fn relocate(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
         let deadline = Instant::now() + self.options.timeout;
         let mut pause = BACKOFF;
-        loop {
+        let done = loop {
             let ops = self.relocation(from, to, wish, mode).await?;
             if cost(&ops) > self.remote(from).multi_limit() {
                 return Err(Errno::EXDEV);
             }
             let error = match self.remote(from).multi(&ops).await {
-                Ok(_) => break,
+                Ok(done) => break done,
                 Err(error) => error.error,
             };
             let moved = matches!(
@@ -149,7 +160,15 @@ impl<S: Store> Core<S> {
             }
             tokio::time::sleep(jitter(pause)).await;
             pause *= 2;
-        }
+        };
+        let assigned = match (done.into_iter().next(), wish) {
+            (Some(OpResult::Created(path)), Some(flags)) if flags.sequential => {
+                self.settle_sequential(to, flags, &path).await;
+                Some(path)
+            }
+            _ => None,
+        };
+        let to = assigned.as_ref().unwrap_or(to);
         self.forget_truncation(to);
         let inodes = &self.changes.inodes;
         if mode == RenameMode::Exchange {
@@ -163,6 +182,19 @@ impl<S: Store> Core<S> {
         self.came_or_went(from);
         self.came_or_went(to);
         Ok(())
+    }
+
+    /// Remembers the tag of a file that was renamed to a sequential name, and makes a file of it when it is empty.
+    async fn settle_sequential(&self, base: &ZnodePath, flags: &Flags, path: &ZnodePath) {
+        // The rename has happened: what fails from here on is only logged.
+        let stat = match self.fresh_stat(path).await {
+            Ok(stat) if stat.kind() == Kind::Directory && stat.num_children == 0 => self.finish_empty(path).await,
+            result => result,
+        };
+        match stat {
+            Ok(stat) => self.tag(base, flags, path, stat.czxid),
+            Err(error) => tracing::warn!(%path, %error, "renamed, but its tag is lost"),
+        }
     }
 
     /// The transaction that renames, by what is there now.
@@ -240,14 +272,14 @@ fn may_move(stat: &Stat, session: crate::mapping::SessionId) -> Result<()> {
 fn wished(source: &Subtree, to: &ZnodePath, flags: &Flags, exists: bool) -> Result<Vec<Op>> {
     let top = source.top().ok_or(Errno::ENOENT)?;
     let mode = moved_mode(Some(flags))?;
-    if exists {
+    if exists && !flags.sequential {
         return Err(Errno::EEXIST);
     }
     if top.stat.kind() == Kind::Directory {
         return Err(Errno::EPERM);
     }
     let creation = Creation { path: to.clone(), data: top.data.clone(), mode, acl: Some(top.acl.clone()) };
-    let mut ops = file_ops(creation);
+    let mut ops = if flags.sequential { vec![Op::Create(creation)] } else { file_ops(creation) };
     ops.extend(source.delete());
     Ok(ops)
 }

@@ -55,6 +55,9 @@ impl<S: Store> Core<S> {
         self.check_alive(file)?;
         file.fresh.store(false, Ordering::Relaxed);
         let written = match usize::try_from(offset) {
+            Ok(offset) if !file.gather && self.drafts.get(file.ino).is_some() => {
+                self.write_draft(file, &mut cursor, offset, &data).await
+            }
             Ok(_) if file.access.append && !file.gather => self.append(file, &mut cursor, &data).await,
             Ok(offset) if file.gather => self.gather(file, &mut cursor, offset, &data).await,
             Ok(offset) => self.write_at(file, &mut cursor, offset, &data).await,
@@ -75,6 +78,16 @@ impl<S: Store> Core<S> {
 
     fn node_of(&self, file: &OpenFile) -> Result<Node> {
         self.changes.inodes.node(file.ino).ok_or(Errno::ESTALE)
+    }
+
+    /// The first write of a sequential file makes it.
+    async fn write_draft(&self, file: &OpenFile, cursor: &mut Cursor, offset: usize, data: &[u8]) -> Result<()> {
+        let node = self.node_of(file)?;
+        self.check_size(&node.path, offset, data.len())?;
+        let data = Bytes::from(edit::write_at(b"", offset, data));
+        let stat = self.make_draft(file.ino, data.clone()).await?;
+        cursor.base = Some((data, stat));
+        Ok(())
     }
 
     async fn write_at(&self, file: &OpenFile, cursor: &mut Cursor, offset: usize, data: &[u8]) -> Result<()> {
@@ -125,7 +138,7 @@ impl<S: Store> Core<S> {
         let node = self.node_of(file)?;
         let old = match cursor.dirty.take() {
             Some(dirty) => dirty,
-            None if file.file.is_truncated() => Vec::new(),
+            None if file.file.is_truncated() || self.drafts.get(file.ino).is_some() => Vec::new(),
             None => self.base(file, cursor).await?.0.to_vec(),
         };
         let offset = if file.access.append { old.len() } else { offset };
@@ -220,6 +233,12 @@ impl<S: Store> Core<S> {
         let mut cursor = file.cursor.lock().await;
         let Some(dirty) = cursor.dirty.take() else { return Ok(()) };
         self.check_alive(file)?;
+        if self.drafts.get(file.ino).is_some() {
+            let data = Bytes::from(dirty);
+            let stat = self.make_draft(file.ino, data.clone()).await.inspect_err(|_| cursor.failed = true)?;
+            cursor.base = Some((data, stat));
+            return Ok(());
+        }
         let node = self.node_of(file)?;
         let version = match (file.file.is_truncated(), &cursor.base) {
             (false, Some((_, stat))) => Some(stat.version),
@@ -238,6 +257,14 @@ impl<S: Store> Core<S> {
         self.commit_writes(file).await?;
         let _turn = file.file.write.lock().await;
         let mut cursor = file.cursor.lock().await;
+        if self.drafts.get(file.ino).is_some() {
+            // Nothing was written, or what was could not be: then there is nothing to make.
+            if cursor.failed {
+                return Ok(());
+            }
+            self.check_alive(file)?;
+            return self.make_draft(file.ino, Bytes::new()).await.map(drop);
+        }
         if !file.file.is_truncated() {
             return Ok(());
         }
@@ -277,6 +304,10 @@ impl<S: Store> Core<S> {
         if !file.access.write {
             return Err(Errno::EINVAL);
         }
+        if size == 0 && self.drafts.get(file.ino).is_some() {
+            file.cursor.lock().await.dirty = None;
+            return Ok(());
+        }
         if size == 0 && !file.gather {
             file.fresh.store(false, Ordering::Relaxed);
             file.cursor.lock().await.failed = false;
@@ -291,10 +322,16 @@ impl<S: Store> Core<S> {
         if file.gather {
             let old = match cursor.dirty.take() {
                 Some(dirty) => dirty,
-                None if size == 0 || file.file.is_truncated() => Vec::new(),
+                None if size == 0 || file.file.is_truncated() || self.drafts.get(file.ino).is_some() => Vec::new(),
                 None => self.base(file, &mut cursor).await?.0.to_vec(),
             };
             cursor.dirty = Some(edit::resize(&old, size).into_owned());
+            return Ok(());
+        }
+        if self.drafts.get(file.ino).is_some() {
+            let data = Bytes::from(vec![0; size]);
+            let stat = self.make_draft(file.ino, data.clone()).await?;
+            cursor.base = Some((data, stat));
             return Ok(());
         }
         let (old, version) = if file.file.is_truncated() {

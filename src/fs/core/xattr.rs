@@ -23,6 +23,13 @@ impl<S: Store> Core<S> {
         if let Face::Scratch(_) = node.face {
             return if name == "scratch" { Ok(b"1".to_vec()) } else { Err(Errno::ENODATA) };
         }
+        let node = match node.face {
+            Face::Draft(_) => {
+                self.finish_draft(ino).await?;
+                self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?
+            }
+            _ => node,
+        };
         if name == "path" {
             return Ok(node.path.as_str().into());
         }

@@ -148,11 +148,11 @@ async fn one_transaction_a_save_on_request() {
     host.write("f", "old").await.unwrap();
     let before = host.stat("/f").await.unwrap().version;
     let fh = host.open("f", OVER).await.unwrap();
-    host.core.flush(fh).await.unwrap();
+    host.core.flush(fh, CALLER).await.unwrap();
     host.put(fh, 0, "ne").await.unwrap();
     host.put(fh, 2, "w").await.unwrap();
     assert_eq!(host.data("/f").await, "old");
-    host.core.flush(fh).await.unwrap();
+    host.core.flush(fh, CALLER).await.unwrap();
     assert_eq!(host.data("/f").await, "new");
     host.core.release(fh).await;
     assert_eq!(host.stat("/f").await.unwrap().version, before + 1);

@@ -1,6 +1,7 @@
 //! The core on trees in memory, as the kernel would call it.
 
 mod files;
+mod flags;
 mod moves;
 mod names;
 
@@ -56,7 +57,7 @@ impl Host {
     /// Looks a path up, name by name. The entries are not forgotten.
     pub async fn look_up(&self, at: &str) -> Result<Entry> {
         let (parent, name) = self.parent(at).await?;
-        self.core.lookup(parent, OsStr::new(&name)).await
+        self.core.lookup(parent, OsStr::new(&name), CALLER).await
     }
 
     pub async fn parent(&self, at: &str) -> Result<(Ino, String)> {
@@ -64,7 +65,7 @@ impl Host {
         let last = names.pop().unwrap_or_default();
         let mut ino = Ino::ROOT;
         for name in names {
-            ino = self.core.lookup(ino, OsStr::new(name)).await?.attributes.ino;
+            ino = self.core.lookup(ino, OsStr::new(name), CALLER).await?.attributes.ino;
         }
         Ok((ino, last.to_owned()))
     }
@@ -72,7 +73,7 @@ impl Host {
     /// What the kernel does for open(2) with O_CREAT: it looks up first, and opens what is there.
     pub async fn open(&self, at: &str, flags: i32) -> Result<Fh> {
         let (parent, name) = self.parent(at).await?;
-        match self.core.lookup(parent, OsStr::new(&name)).await {
+        match self.core.lookup(parent, OsStr::new(&name), CALLER).await {
             Ok(_) if flags & libc::O_EXCL != 0 => Err(Errno::EEXIST),
             Ok(entry) => Ok(self.core.open(entry.attributes.ino, flags, CALLER).await?.fh),
             Err(Errno::ENOENT) if flags & libc::O_CREAT != 0 => Ok(self.create(at, flags).await?.opened.fh),
@@ -96,7 +97,7 @@ impl Host {
 
     pub async fn save(&self, at: &str, flags: i32, text: &str) -> Result<()> {
         let fh = self.open(at, flags).await?;
-        self.core.flush(fh).await?;
+        self.core.flush(fh, CALLER).await?;
         let written = self.put(fh, 0, text).await;
         self.core.release(fh).await;
         written.map(drop)
@@ -127,7 +128,13 @@ impl Host {
 
     pub async fn rename(&self, from: &str, to: &str, mode: RenameMode) -> Result<()> {
         let ((from, old), (to, new)) = (self.parent(from).await?, self.parent(to).await?);
-        self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode).await
+        // The kernel begins again after an ESTALE, with look-ups.
+        match self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode, CALLER).await {
+            Err(Errno::ESTALE) => {}
+            result => return result,
+        }
+        self.core.lookup(from, OsStr::new(&old), CALLER).await?;
+        self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode, CALLER).await
     }
 
     pub async fn list(&self, at: &str) -> Result<Vec<String>> {

@@ -152,7 +152,7 @@ async fn vim_is_one_transaction() {
     let fh = host.open("f", OVER).await.unwrap();
     host.put(fh, 0, "ne").await.unwrap();
     host.put(fh, 2, "w").await.unwrap();
-    host.core.flush(fh).await.unwrap();
+    host.core.flush(fh, CALLER).await.unwrap();
     host.core.release(fh).await;
     host.unlink("f~").await.unwrap();
     assert_eq!((host.data("/f").await, host.stat("/f").await.unwrap().version), ("new".to_owned(), before + 1));
