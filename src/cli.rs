@@ -256,7 +256,7 @@ pub fn main() -> ExitCode {
         Err(Stop::Wrong(line)) => return fail(&Failure::new(Status::Usage, line)),
     };
     let config = Surroundings::of_process()
-        .map_err(|error| Failure::new(Status::System, error.to_string()))
+        .map_err(Failure::system)
         .and_then(|here| Config::new(&args, &here).map_err(|line| Failure::new(Status::Usage, line)));
     match config.and_then(daemon::run) {
         Ok(()) => ExitCode::SUCCESS,

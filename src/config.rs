@@ -14,15 +14,7 @@ use crate::cli::Args;
 use crate::fs::Commit;
 use crate::fs::scratch::Patterns;
 use crate::mapping::{Acl, Names};
-
-/// What follows the loss of the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnLost {
-    /// A new session.
-    Reconnect,
-    /// The end of the daemon.
-    Exit,
-}
+use crate::session::zookeeper::OnLost;
 
 /// The form of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

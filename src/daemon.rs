@@ -31,6 +31,7 @@ use crate::config::{Config, Ensemble, LogTarget};
 use crate::fs::Changes;
 use crate::logging;
 use crate::session::memory::MemoryTree;
+use crate::session::zookeeper::ZooKeeper;
 
 /// Mounts, and serves the mount until it ends; in the background, if the settings say so, from when it answers.
 ///
@@ -89,6 +90,15 @@ async fn live(config: &Config, mountpoint: Mountpoint, workers: &Handle, report:
             let store = MemoryTree::new().session_with(changes.clone(), wiring::memory(config));
             life.serve(store, changes, mountpoint, report).await
         }
-        Ensemble::ZooKeeper { .. } => Err(Failure::mount("only memory: for now")),
+        Ensemble::ZooKeeper(connect) => {
+            let (settings, sink) = (wiring::zookeeper(config, connect), changes.clone());
+            let connecting = workers.spawn(async move { ZooKeeper::connect(settings, sink).await });
+            let store = tokio::select! {
+                store = connecting => store.map_err(|error| Failure::system(error.to_string()))?,
+                signal = life.signal() => return Err(life::interrupted(signal)),
+            };
+            let store = store.map_err(|error| wiring::not_connected(config, &error))?;
+            life.serve(store, changes, mountpoint, report).await
+        }
     }
 }

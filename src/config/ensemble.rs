@@ -4,9 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::mapping::ZnodePath;
-
-/// The port of a server that is given without one.
-const PORT: u16 = 2181;
+use crate::session::zookeeper::ConnectString;
 
 /// Whose tree is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +12,7 @@ pub enum Ensemble {
     /// A tree in this process's memory.
     Memory,
     /// A ZooKeeper ensemble.
-    ZooKeeper {
-        /// Its servers, each `host:port`, an IPv6 address in brackets.
-        servers: Vec<String>,
-        /// The znode that is mounted as the root.
-        chroot: ZnodePath,
-    },
+    ZooKeeper(ConnectString),
 }
 
 impl Ensemble {
@@ -33,20 +26,12 @@ impl Ensemble {
         if text == "memory:" || text == "memory" {
             return Ok(Ensemble::Memory);
         }
-        let (hosts, chroot) = match text.find('/') {
-            Some(slash) => text.split_at(slash),
-            None => (text, "/"),
-        };
         if text.starts_with('/') {
             return Err(format!(
                 "{text:?} is a path, not an ensemble: the ensemble comes first, as host[:port],...[/chroot]"
             ));
         }
-        let servers = hosts.split(',').map(server).collect::<Result<Vec<_>, String>>()?;
-        let chroot = chroot.trim_end_matches('/');
-        let chroot = ZnodePath::parse(if chroot.is_empty() { "/" } else { chroot })
-            .map_err(|error| format!("the chroot {chroot:?}: {error}"))?;
-        Ok(Ensemble::ZooKeeper { servers, chroot })
+        ConnectString::parse(text).map(Ensemble::ZooKeeper).map_err(|wrong| format!("ENSEMBLE {text:?}: {wrong}"))
     }
 }
 
@@ -60,36 +45,8 @@ fn as_it_was<'a>(text: &'a str, directory: &Path) -> &'a str {
     }
     // The working directory may be another one by now; the first name with a colon is where a connect string starts.
     let starts = text.match_indices('/').map(|(slash, _)| slash + 1);
-    let names = starts.map(|start| &text[start..]);
-    names.filter(|rest| rest.split('/').next().is_some_and(|name| name.contains(':'))).next().unwrap_or(text)
-}
-
-/// Checks one server, and adds the port if it has none.
-fn server(text: &str) -> Result<String, String> {
-    let wrong = |what: &str| Err(format!("server {text:?}: {what}; servers are host[:port], by commas"));
-    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(None) => return wrong("a bracket is not closed"),
-        Some(Some((_, port))) => match port.strip_prefix(':') {
-            Some(digits) => (&text[..text.len() - port.len()], Some(digits)),
-            None if port.is_empty() => (text, None),
-            None => return wrong("behind the bracket comes :port"),
-        },
-        None => match text.split_once(':') {
-            Some((_, port)) if port.contains(':') => return wrong("an IPv6 address stands in [brackets]"),
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if host.is_empty() {
-        return wrong("no host name");
-    }
-    if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return wrong("a space in the host name");
-    }
-    match port.map_or(Ok(PORT), str::parse) {
-        Ok(port) if port != 0 => Ok(format!("{host}:{port}")),
-        _ => wrong("a port is a number from 1 to 65535"),
-    }
+    let mut names = starts.map(|start| &text[start..]);
+    names.find(|rest| rest.split('/').next().is_some_and(|name| name.contains(':'))).unwrap_or(text)
 }
 
 impl fmt::Display for Ensemble {
@@ -97,9 +54,9 @@ impl fmt::Display for Ensemble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ensemble::Memory => f.write_str("memory:"),
-            Ensemble::ZooKeeper { servers, chroot } => {
-                let chroot = if chroot.is_root() { "" } else { chroot.as_str() };
-                write!(f, "{}{chroot}", servers.join(","))
+            Ensemble::ZooKeeper(connect) => {
+                let chroot = connect.chroot.as_ref().map_or("", ZnodePath::as_str);
+                write!(f, "{}{chroot}", connect.servers())
             }
         }
     }
@@ -141,16 +98,10 @@ mod tests {
     #[test]
     fn wrong_ones_are_named() {
         for (text, said) in [
-            ("", "no host name"),
+            ("", "no server is named"),
             ("/mnt", "not an ensemble"),
-            ("zk1:0", "1 to 65535"),
-            ("zk1:port", "1 to 65535"),
-            ("zk1,,zk2", "no host name"),
-            ("::1:2181", "[brackets]"),
-            ("[::1", "not closed"),
-            ("[::1]2181", "comes :port"),
-            ("zk 1", "a space"),
-            ("zk1//app", "a name is empty"),
+            ("zk1:0", "\"zk1:0\" is no server"),
+            ("zk1,,zk2", "\"\" is no server"),
             ("zk1/./app", "a name is . or .."),
         ] {
             let error = Ensemble::parse(text, Path::new("/home/me")).unwrap_err();

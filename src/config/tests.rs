@@ -55,7 +55,7 @@ fn the_log_goes_where_somebody_looks() {
 #[test]
 fn wrong_values_are_named() {
     for (line, said) in [
-        ("zk1:x /mnt", "1 to 65535"),
+        ("zk1:x /mnt", "\"zk1:x\" is no server"),
         ("memory: /mnt -o timeout=soon", "timeout=soon: a time is wanted"),
         ("memory: /mnt -o timeout=1ms", "timeout: between 100ms and 1h"),
         ("memory: /mnt --session-timeout 2h", "session_timeout: between 1s and 1h"),

@@ -16,8 +16,9 @@ use super::mountpoint::{self, Mountpoint};
 use super::mounts::{self, Mount};
 use super::signals::{self, Signals};
 use super::{service, wiring};
-use crate::config::{Config, OnLost};
+use crate::config::Config;
 use crate::fs::{self, Changes, Mounted};
+use crate::session::zookeeper::OnLost;
 use crate::session::{StateChange, Store};
 
 /// Longer than a mount takes to answer, on the busiest machine.

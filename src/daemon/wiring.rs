@@ -1,8 +1,10 @@
 //! From the settings of the command to those of the layers below.
 
+use super::failure::Failure;
 use crate::config::{Config, Ensemble};
 use crate::fs::{MountSettings, Options};
 use crate::session::memory::MemorySettings;
+use crate::session::zookeeper::{ConnectError, ConnectString, Settings};
 
 /// What a tree in memory is told.
 pub(super) fn memory(config: &Config) -> MemorySettings {
@@ -12,6 +14,39 @@ pub(super) fn memory(config: &Config) -> MemorySettings {
         session_timeout: config.session_timeout,
         ..MemorySettings::default()
     }
+}
+
+/// What the ensemble is asked for.
+pub(super) fn zookeeper(config: &Config, connect: &ConnectString) -> Settings {
+    let auth = config.credentials.iter().map(|who| (who.scheme().to_owned(), who.secret()));
+    Settings {
+        chroot: connect.chroot.clone(),
+        session_timeout: config.session_timeout,
+        operation_timeout: config.timeout,
+        acl: config.acl.clone(),
+        create_chroot: config.create_chroot,
+        auth: auth.collect(),
+        on_lost: config.on_lost,
+        ..Settings::new(connect.servers())
+    }
+}
+
+/// Says why there is no session, and what to do about it.
+pub(super) fn not_connected(config: &Config, error: &ConnectError) -> Failure {
+    let what_to_do = match error {
+        ConnectError::Servers(_) => "ENSEMBLE is host[:port],...[/chroot]",
+        ConnectError::UnknownHost(_) => "check its spelling and the name service",
+        ConnectError::Refused(_) => "check the port, and whether ZooKeeper runs there",
+        ConnectError::NoAnswer { .. } => "check the network, or give it more time with --timeout",
+        ConnectError::NotServing { .. } => "look at its log, or try again",
+        ConnectError::NoChroot(_) if config.read_only => "mount another znode, or make this one first",
+        ConnectError::NoChroot(_) => "--create-chroot makes it",
+        ConnectError::Chroot(..) => "check its ACL and your credentials",
+        ConnectError::AuthFailed => "check the file of credentials=FILE",
+        ConnectError::Other(_) => "",
+    };
+    let separator = if what_to_do.is_empty() { "" } else { "; " };
+    Failure::mount(format!("{}: {error}{separator}{what_to_do}", config.ensemble))
 }
 
 /// What the file system is told.
@@ -35,7 +70,7 @@ pub(super) fn options(config: &Config) -> Options {
 fn shows_system(ensemble: &Ensemble) -> bool {
     match ensemble {
         Ensemble::Memory => true,
-        Ensemble::ZooKeeper { chroot, .. } => chroot.is_root(),
+        Ensemble::ZooKeeper(connect) => connect.chroot.is_none(),
     }
 }
 

@@ -1,0 +1,66 @@
+//! As mount(8) and fstab call it.
+
+use std::fs;
+
+use crate::place::Place;
+
+/// As an administrator types it.
+const MOUNT: &str = "mount -t fuse.zkmount";
+
+#[test]
+fn mount_passes_its_options() {
+    let place = Place::new();
+    let script = format!(
+        "{MOUNT} memory: \"$1\" -o ro,timeout=5s,nosuid,nodev,noatime,_netdev,nofail,x-systemd.automount,user_id=0 && exit 99
+        {MOUNT} memory: \"$1\" -o rw,timeout=5s,nosuid,nodev,noatime,_netdev,nofail,x-systemd.automount,noexec || exit 1
+        mkdir \"$1\"/dir || exit 2
+        findmnt -n -o SOURCE,FSTYPE \"$1\" || exit 3
+        umount \"$1\""
+    );
+    let output = place.as_root(&script).run().success();
+    assert_eq!(output.text().split_whitespace().collect::<Vec<_>>(), ["memory:", "fuse.zkmount"]);
+    assert!(output.stderr.contains("zkmount: there is no option -o user_id"), "{}", output.stderr);
+    place.until_no_daemon();
+}
+
+#[test]
+fn fstab_and_read_only() {
+    let place = Place::new();
+    let entry = format!("memory: {} fuse.zkmount noauto,ro,x-systemd.automount,umask=022 0 0\n", place.text());
+    fs::write(place.beside("fstab"), entry).unwrap();
+    let output = place
+        .as_root("mount -T fstab \"$1\" && { mkdir \"$1\"/dir; echo $?; } && stat -c %a \"$1\" && umount \"$1\"")
+        .run()
+        .success();
+    assert_eq!(output.lines(), ["1", "555"]);
+    assert!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
+    place.until_no_daemon();
+}
+
+#[test]
+fn a_file_of_the_same_name_does_not_matter() {
+    let place = Place::new();
+    // mount(8) hands on the absolute path of a source that exists.
+    let script = format!("touch memory: && {MOUNT} memory: \"$1\" && findmnt -n -o SOURCE \"$1\" && umount \"$1\"");
+    assert_eq!(place.as_root(&script).run().success().text(), "memory:");
+    place.until_no_daemon();
+}
+
+#[test]
+fn a_remount_is_refused() {
+    let place = Place::new();
+    let script = format!("{MOUNT} memory: \"$1\" && {{ mount -o remount,ro \"$1\"; echo $?; }}; umount \"$1\"");
+    let output = place.as_root(&script).run().success();
+    assert_ne!(output.text(), "0");
+    assert!(output.stderr.contains("unmount it and mount it again"), "{}", output.stderr);
+    place.until_no_daemon();
+}
+
+#[test]
+fn mount_reports_our_failures() {
+    let place = Place::new();
+    let script = format!("{MOUNT} memory: \"$1\"/missing; echo $?");
+    let output = place.as_root(&script).run().success();
+    assert_eq!(output.text(), "32");
+    assert!(output.stderr.contains("missing"), "{}", output.stderr);
+}
