@@ -73,7 +73,8 @@ Exit codes:
     disable_version_flag = true
 )]
 pub struct Args {
-    /// host[:port],...[/chroot] of ZooKeeper, or memory: for a tree in memory
+    /// The connect string.
+    #[arg(help = "host[:port],...[/chroot] of ZooKeeper, or memory: for a tree in memory")]
     pub ensemble: String,
     /// An empty directory
     pub mountpoint: PathBuf,
