@@ -153,6 +153,9 @@ impl Config {
             Some(file) => Some(Credentials::read(file, here)?),
             None => None,
         };
+        if ensemble == Ensemble::Memory && credentials.is_some() {
+            return Err("a tree in memory knows no users; credentials are for a ZooKeeper ensemble".to_owned());
+        }
         if args.ro && args.create_chroot {
             return Err("ro creates nothing, so create_chroot cannot go with it".to_owned());
         }

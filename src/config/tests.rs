@@ -88,24 +88,26 @@ fn credentials_are_for_their_owner() {
     let here = here(directory.path());
     let file = directory.path().join("zk.secret");
     secret(&file, "bob:x:y\n", 0o600);
-    let config = config_in("memory: /mnt -o credentials=zk.secret,acl=creator", &here).unwrap();
+    let config = config_in("zk1 /mnt -o credentials=zk.secret,acl=creator", &here).unwrap();
     let credentials = config.credentials.as_ref().unwrap();
     assert_eq!((credentials.scheme(), credentials.secret()), ("digest", b"bob:x:y".to_vec()));
     assert!(!format!("{config:?}").contains("x:y"), "{config:?}");
+    let error = config_in("memory: /mnt -o credentials=zk.secret", &here).unwrap_err();
+    assert!(error.contains("knows no users"), "{error}");
     for mode in [0o640, 0o604, 0o660, 0o620] {
         secret(&file, "bob:x:y\n", mode);
-        let error = config_in("memory: /mnt -o credentials=zk.secret", &here).unwrap_err();
+        let error = config_in("zk1 /mnt -o credentials=zk.secret", &here).unwrap_err();
         assert!(error.contains("chmod 600") && !error.contains("x:y"), "{mode:o}: {error}");
     }
     for text in ["", "bob", "bob:", ":x", "bob:x\nann:y\n"] {
         secret(&file, text, 0o600);
-        let error = config_in("memory: /mnt -o credentials=zk.secret", &here).unwrap_err();
+        let error = config_in("zk1 /mnt -o credentials=zk.secret", &here).unwrap_err();
         assert!(error.contains("user:password is wanted"), "{text:?}: {error}");
     }
-    let error = config_in("memory: /mnt -o credentials=.", &here).unwrap_err();
+    let error = config_in("zk1 /mnt -o credentials=.", &here).unwrap_err();
     assert!(error.contains("not a regular file"), "{error}");
     secret(&file, &"b:".repeat(5000), 0o600);
-    assert!(config_in("memory: /mnt -o credentials=zk.secret", &here).unwrap_err().contains("too long"));
+    assert!(config_in("zk1 /mnt -o credentials=zk.secret", &here).unwrap_err().contains("too long"));
 }
 
 #[test]

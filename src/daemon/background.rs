@@ -64,12 +64,12 @@ impl Report {
         Report { writer: None }
     }
 
-    /// Reports that the mount answers, and leaves terminal, working directory and standard streams behind.
+    /// Leaves terminal, working directory and standard streams behind, and reports that the mount answers.
     ///
     /// # Errors
-    /// When nobody waits for it any more.
+    /// When nobody waits for it any more: a broken pipe. Other errors can still be reported as failures.
     pub(super) fn ready(&mut self) -> io::Result<()> {
-        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         // Whoever leads a group already has no terminal to lose.
         let _ = rustix::process::setsid();
         rustix::process::chdir("/")?;
@@ -77,14 +77,18 @@ impl Report {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
-        writer.write_all(&[READY])
+        writer.write_all(&[READY])?;
+        self.writer = None;
+        Ok(())
     }
 
-    /// Reports a failure, and tells whether somebody else than this process will say it.
-    pub(super) fn failed(&mut self, failure: &Failure) -> bool {
-        let Some(mut writer) = self.writer.take() else { return false };
-        let mut report = vec![failure.status as u8];
-        report.extend(failure.to_string().as_bytes());
-        writer.write_all(&report).is_ok()
+    /// Reports a failure to whoever still waits.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        if let Some(mut writer) = self.writer.take() {
+            let mut report = vec![failure.status as u8];
+            report.extend(failure.to_string().as_bytes());
+            // Nobody waits: then there is nobody to tell.
+            let _ = writer.write_all(&report);
+        }
     }
 }

@@ -112,9 +112,13 @@ impl<'a> Life<'a> {
 
     /// Reports that the mount answers, and waits for its end.
     async fn until_end(&mut self, mounted: &Arc<Mounted>, report: &mut Report) -> Result<End, Failure> {
-        if let Err(error) = report.ready() {
-            tracing::warn!(%error, "the command that started the mount is gone");
-            return Ok(End::Unwanted);
+        match report.ready() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                tracing::warn!("the command that started the mount is gone");
+                return Ok(End::Unwanted);
+            }
+            Err(error) => return Err(Failure::system(format!("cannot go to the background: {error}"))),
         }
         tracing::info!(source = %self.config.ensemble, mountpoint = %self.config.mountpoint.display(), "mounted");
         service::ready();

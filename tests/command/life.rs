@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rig::{Mount, Op, Proxy, Witness, shared_server, until};
+use rig::{Direction, Mount, Op, Proxy, Shell, Witness, shared_server, until};
 
 use crate::place::{Place, refuses, signal};
 
@@ -70,6 +70,18 @@ fn signals_unmount_and_close_the_session() {
 }
 
 #[test]
+fn nohup_is_respected() {
+    let place = Place::new();
+    let script = "trap '' HUP; exec \"$2\" -f memory: \"$1\"";
+    let job = place.script(script).arg(Mount::binary()).start();
+    until("it is mounted", || job.stderr().contains("mounted"));
+    job.signal(libc::SIGHUP);
+    job.signal(libc::SIGTERM);
+    let output = job.wait().success();
+    assert!(output.stderr.contains("SIGTERM") && !output.stderr.contains("SIGHUP"), "{}", output.stderr);
+}
+
+#[test]
 fn unmounting_from_outside_closes_the_session() {
     let (proxy, mount) = mount_through_proxy("umount");
     assert_eq!(mount.unmount().code(), Some(0));
@@ -77,7 +89,7 @@ fn unmounting_from_outside_closes_the_session() {
 
     let (proxy, mount) = mount_through_proxy("fusermount");
     mount.expect_end();
-    mount.script(rig::Shell::Bash, "cd / && fusermount3 -u \"$1\"").arg(mount.path()).run().success();
+    mount.script(Shell::Bash, "cd / && fusermount3 -u \"$1\"").arg(mount.path()).run().success();
     assert_eq!(mount.wait_end().code(), Some(0));
     closed(&proxy);
 }
@@ -98,11 +110,24 @@ fn ephemerals_go_with_the_mount() {
 #[test]
 fn a_busy_mount_point_is_detached() {
     let (proxy, mount) = mount_through_proxy("busy");
-    let job = mount.script(rig::Shell::Bash, "echo in; exec sleep 100").start();
+    let job = mount.script(Shell::Bash, "echo in; exec sleep 100").start();
     until("the script is in the mount", || job.stdout().contains("in"));
     assert_eq!(mount.end(libc::SIGTERM).code(), Some(0));
     assert!(!is_mounted(&mount));
     closed(&proxy);
+}
+
+#[test]
+fn requests_in_flight_end_with_the_mount() {
+    let (proxy, mount) = mount_through_proxy("flight");
+    let before = proxy.requests().len();
+    proxy.stall(Direction::ToClient);
+    let job = mount.script(Shell::Bash, "mkdir dir").start();
+    until("the request is on its way", || proxy.requests().len() > before);
+    assert_eq!(mount.end(libc::SIGTERM).code(), Some(0));
+    assert!(!is_mounted(&mount));
+    until("the caller is free", || !job.is_running());
+    assert_ne!(job.wait().code(), 0);
 }
 
 #[test]
