@@ -21,9 +21,10 @@ use fuser::{
 use tokio::runtime::Handle;
 
 use super::attributes::{Attributes, BLOCK_SIZE, FileKind};
-use super::core::{Attr, Caller, Core, Created, Entry, Opened, RenameMode, Result, Wanted};
+use super::core::{Attr, Caller, Core, Created, Entry, Lock, Opened, Range, RenameMode, Result, Wanted};
 use super::handle::Fh;
 use super::inode::Ino;
+use super::lock::{Cancel, Mode, patience};
 use crate::error::Errno;
 use crate::session::Store;
 
@@ -112,6 +113,26 @@ impl<S: Store> Adapter<S> {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        let caller = Caller { pid: label.pid };
+        let give_up = async move {
+            caller.interrupted().await;
+            Errno::EINTR
+        };
+        self.run_until(label, operation, reply, give_up, take_back);
+    }
+
+    /// Runs an operation and replies, with the error of `give_up` when that ends first.
+    fn run_until<T, F>(
+        &self,
+        label: Label,
+        operation: impl FnOnce(Arc<Core<S>>) -> F,
+        reply: impl FnOnce(Result<T>) + Send + 'static,
+        give_up: impl Future<Output = Errno> + Send + 'static,
+        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
         let core = self.core.clone();
         let mut operation: Operation<T> = Box::pin(operation(core.clone()));
         let _context = self.runtime.enter();
@@ -121,17 +142,16 @@ impl<S: Store> Adapter<S> {
             return reply(result);
         }
         self.runtime.spawn(async move {
-            let caller = Caller { pid: label.pid };
-            tokio::select! {
+            let errno = tokio::select! {
                 biased;
                 result = &mut operation => {
                     label.log(&core, result.as_ref().err().copied());
                     return reply(result);
                 }
-                () = caller.interrupted() => {}
-            }
-            label.log(&core, Some(Errno::EINTR));
-            reply(Err(Errno::EINTR));
+                errno = give_up => errno,
+            };
+            label.log(&core, Some(errno));
+            reply(Err(errno));
             if let Ok(value) = operation.await
                 && let Some(undo) = take_back(core, value)
             {
@@ -259,6 +279,23 @@ fn file_attr(attributes: &Attributes) -> fuser::FileAttr {
         rdev: 0,
         blksize: BLOCK_SIZE,
         flags: 0,
+    }
+}
+
+fn lock(owner: LockOwner, start: u64, end: u64, typ: i32, pid: u32) -> Result<Lock> {
+    let mode = match typ {
+        libc::F_RDLCK => Some(Mode::Shared),
+        libc::F_WRLCK => Some(Mode::Exclusive),
+        libc::F_UNLCK => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(Lock { owner: owner.0, mode, range: Range { start, end }, pid })
+}
+
+fn lock_type(mode: Mode) -> i32 {
+    match mode {
+        Mode::Shared => libc::F_RDLCK,
+        Mode::Exclusive => libc::F_WRLCK,
     }
 }
 
@@ -494,9 +531,13 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         self.run(Label::new("copy_file_range", request, ino_out), operation, reply_written(reply), nothing);
     }
 
-    fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
         let caller = caller(request);
-        let operation = move |core: Arc<Core<S>>| async move { core.flush(Fh(fh.0), caller).await };
+        let operation = move |core: Arc<Core<S>>| async move {
+            let flushed = core.flush(Fh(fh.0), caller).await;
+            core.unlock_owner(Ino(ino.0), owner.0).await;
+            flushed
+        };
         self.run(Label::new("flush", request, ino), operation, reply_empty(reply), nothing);
     }
 
@@ -629,32 +670,63 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn getlk(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _fh: FileHandle,
-        _owner: LockOwner,
-        _start: u64,
-        _end: u64,
-        _typ: i32,
-        _pid: u32,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
         reply: ReplyLock,
     ) {
-        reply.error(fuser::Errno::EOPNOTSUPP);
+        let Ok(lock) = lock(owner, start, end, typ, pid) else { return reply.error(fuser::Errno::EINVAL) };
+        let operation = move |core: Arc<Core<S>>| async move { core.getlk(Ino(ino.0), lock).await };
+        let answer = move |found: Result<Option<(Mode, u32)>>| match found {
+            Ok(Some((mode, pid))) => reply.locked(0, i64::MAX as u64, lock_type(mode), pid),
+            Ok(None) => reply.locked(start, end, libc::F_UNLCK, 0),
+            Err(errno) => reply.error(reply_errno(errno)),
+        };
+        self.run(Label::new("getlk", request, ino), operation, answer, nothing);
     }
 
     fn setlk(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _owner: LockOwner,
-        _start: u64,
-        _end: u64,
-        _typ: i32,
-        _pid: u32,
-        _sleep: bool,
+        request: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        sleep: bool,
         reply: ReplyEmpty,
     ) {
-        reply.error(fuser::Errno::EOPNOTSUPP);
+        let Ok(lock) = lock(owner, start, end, typ, pid) else { return reply.error(fuser::Errno::EINVAL) };
+        let cancel = Arc::new(Cancel::default());
+        let caller = caller(request);
+        let operation = {
+            let cancel = cancel.clone();
+            move |core: Arc<Core<S>>| async move { core.setlk(Ino(ino.0), Fh(fh.0), lock, sleep, &cancel).await }
+        };
+        let give_up = async move {
+            let errno = patience::exhausted(caller).await;
+            cancel.cancel();
+            errno
+        };
+        let take_back = move |core: Arc<Core<S>>, ()| -> Option<Operation<()>> {
+            Some(Box::pin(async move {
+                core.take_back_lock(Ino(ino.0), lock.owner).await;
+                Ok(())
+            }))
+        };
+        let label = Label::new("setlk", request, ino);
+        // An unlock is not taken back.
+        if lock.mode.is_some() {
+            self.run_until(label, operation, reply_empty(reply), give_up, take_back);
+        } else {
+            self.run(label, operation, reply_empty(reply), nothing);
+        }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::inode::{FileState, Ino};
 use super::list::Listing;
+use super::lock::LockMark;
 use crate::mapping::{SessionId, Stat, View, ZnodePath};
 
 /// The number of an open file.
@@ -76,6 +77,8 @@ pub struct OpenFile {
     pub fresh: AtomicBool,
     /// What it has read and is about to write.
     pub cursor: AsyncMutex<Cursor>,
+    /// The locks that were taken through it.
+    pub lock: LockMark,
 }
 
 /// An open view that is text.
@@ -89,6 +92,8 @@ pub struct OpenText {
     pub access: Access,
     /// The text.
     pub text: AsyncMutex<Vec<u8>>,
+    /// The locks that were taken through it.
+    pub lock: LockMark,
 }
 
 /// An open scratch file.
@@ -113,6 +118,17 @@ pub enum Handle {
     Scratch(OpenScratch),
     /// A directory.
     Dir(AsyncMutex<Listing>),
+}
+
+impl Handle {
+    /// The locks that were taken through it; none for what cannot be locked.
+    pub fn lock(&self) -> Option<&LockMark> {
+        match self {
+            Handle::File(file) => Some(&file.lock),
+            Handle::Text(text) => Some(&text.lock),
+            Handle::Scratch(_) | Handle::Dir(_) => None,
+        }
+    }
 }
 
 /// Everything open.

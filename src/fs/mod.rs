@@ -13,6 +13,7 @@ pub mod draft;
 pub mod handle;
 pub mod inode;
 pub mod list;
+pub mod lock;
 pub mod mount;
 pub mod notify;
 pub mod options;

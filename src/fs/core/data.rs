@@ -9,18 +9,26 @@ use super::lookup::is_same;
 use super::{Core, Result};
 use crate::error::Errno;
 use crate::fs::handle::{Cursor, Fh, Handle, OpenFile};
-use crate::mapping::{Stat, edit};
+use crate::mapping::{Stat, View, edit};
 use crate::session::Store;
 
 impl<S: Store> Core<S> {
     /// Reads from an open file.
     ///
     /// # Errors
-    /// `EIO` on an ephemeral whose session is lost; `ESTALE` when the file is gone and nothing of it was read before.
+    /// `EIO` on an ephemeral whose session is lost, or when a lock is that was taken through the handle; `ESTALE` when the file is gone and nothing of it was read before.
     pub async fn read(&self, fh: Fh, offset: u64, size: usize) -> Result<Bytes> {
         match &*self.handle(fh)? {
             Handle::File(file) => self.read_file(file, offset, size).await,
-            Handle::Text(text) => Ok(Bytes::copy_from_slice(edit::slice(&text.text.lock().await, offset, size))),
+            Handle::Text(text) => {
+                self.check_locks(Some(&text.lock))?;
+                let mut whole = text.text.lock().await;
+                // The queue at the moment of the read, not of the open: whoever waits for a lock opens it long before.
+                if text.view == View::Lock && offset == 0 {
+                    *whole = self.view_text(&text.path, text.view).await?;
+                }
+                Ok(Bytes::copy_from_slice(edit::slice(&whole, offset, size)))
+            }
             Handle::Scratch(scratch) => {
                 let node = self.changes.inodes.node(scratch.ino).ok_or(Errno::ESTALE)?;
                 let found = self.scratch.get(&node.path).filter(|found| found.id == scratch.id);

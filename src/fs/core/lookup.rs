@@ -51,7 +51,7 @@ impl<S: Store> Core<S> {
     async fn look_up_view(&self, path: &ZnodePath, view: View) -> Result<Entry> {
         match view {
             View::Session | View::Ephemerals | View::Metrics => Ok(self.view_entry(path, view, &Stat::default())),
-            View::Data | View::Dir | View::Stat | View::Acl => {
+            View::Data | View::Dir | View::Stat | View::Acl | View::Lock => {
                 let stat = self.stat(path).await?;
                 Ok(self.view_entry(path, view, &stat))
             }
@@ -62,7 +62,7 @@ impl<S: Store> Core<S> {
                 }
                 Ok(self.view_entry(path, view, &stat))
             }
-            View::Lock | View::Events | View::Txn => Err(Errno::ENOENT),
+            View::Events | View::Txn => Err(Errno::ENOENT),
         }
     }
 

@@ -7,6 +7,7 @@ mod create;
 mod data;
 mod link;
 mod list;
+mod lock;
 mod lookup;
 mod open;
 mod remote;
@@ -27,6 +28,7 @@ use std::time::{Duration, SystemTime};
 pub use self::attr::Wanted;
 pub use self::create::Created;
 pub use self::list::DirItem;
+pub use self::lock::{Lock, Range};
 pub use self::open::Opened;
 pub use self::rename::RenameMode;
 use super::attributes::{Attributes, Painter};
@@ -36,6 +38,7 @@ use super::departures::Departures;
 use super::draft::Drafts;
 use super::handle::{Fh, Handle, Handles};
 use super::inode::Ino;
+use super::lock::Locks;
 use super::options::Options;
 use super::scratch::ScratchFiles;
 use crate::error::Errno;
@@ -89,6 +92,7 @@ pub struct Core<S> {
     scratch: ScratchFiles,
     drafts: Drafts,
     departures: Departures,
+    locks: Arc<Locks>,
     mounted: SystemTime,
     /// Znodes that were left out of listings.
     unlistable: AtomicU64,
@@ -98,6 +102,8 @@ impl<S: Store> Core<S> {
     /// On a store whose sink is `changes`.
     pub fn new(store: Arc<S>, changes: Arc<Changes>, options: Options) -> Core<S> {
         let painter = Painter::new(&options);
+        let locks = Arc::new(Locks::default());
+        changes.listen(locks.clone());
         Core {
             store,
             changes,
@@ -107,6 +113,7 @@ impl<S: Store> Core<S> {
             scratch: ScratchFiles::default(),
             drafts: Drafts::default(),
             departures: Departures::default(),
+            locks,
             mounted: SystemTime::now(),
             unlistable: AtomicU64::default(),
         }

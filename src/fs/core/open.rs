@@ -9,6 +9,7 @@ use super::{Caller, Core, Result};
 use crate::error::Errno;
 use crate::fs::handle::{Access, Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
 use crate::fs::inode::{Face, Ino, Node};
+use crate::fs::lock::LockMark;
 use crate::fs::options::Commit;
 use crate::mapping::{Kind, SessionId, Stat, View};
 use crate::session::Store;
@@ -48,9 +49,15 @@ impl<S: Store> Core<S> {
                     return Err(Errno::EACCES);
                 }
                 let text = if access.truncate { Vec::new() } else { self.view_text(&node.path, *view).await? };
-                Handle::Text(OpenText { path: node.path, view: *view, access, text: AsyncMutex::new(text) })
+                let (path, text) = (node.path, AsyncMutex::new(text));
+                Handle::Text(OpenText { path, view: *view, access, text, lock: LockMark::default() })
             }
-            Face::View(View::Lock | View::Events | View::Txn) => return Err(Errno::ENOENT),
+            // It may be opened for writing, as fcntl(2) wants it for an exclusive lock and `9>` in a shell does it.
+            Face::View(View::Lock) => {
+                let (path, text) = (node.path, AsyncMutex::default());
+                Handle::Text(OpenText { path, view: View::Lock, access, text, lock: LockMark::default() })
+            }
+            Face::View(View::Events | View::Txn) => return Err(Errno::ENOENT),
             Face::File | Face::View(View::Data | View::Version(_)) => {
                 return self.open_znode(ino, &node, access, caller).await;
             }
@@ -107,6 +114,7 @@ impl<S: Store> Core<S> {
             file: inodes.file(ino),
             fresh: AtomicBool::new(how.made),
             cursor: AsyncMutex::new(Cursor { base: made, ..Cursor::default() }),
+            lock: LockMark::default(),
         };
         Opened { fh: self.handles.insert(ino, Handle::File(handle)), stream: false }
     }
@@ -125,6 +133,7 @@ impl<S: Store> Core<S> {
             }
             self.drafts.end(ino, None);
         }
+        self.unlock_handle(fh).await;
         self.changes.inodes.close(ino);
     }
 
@@ -143,7 +152,9 @@ impl<S: Store> Core<S> {
 
     /// Commits what waits, has the server catch up with the leader, and drops what is cached at and below the file.
     pub async fn fsync(&self, ino: Ino, fh: Option<Fh>) -> Result<()> {
-        if let Some(Handle::File(file)) = fh.and_then(|fh| self.handles.get(fh)).as_deref() {
+        let handle = fh.and_then(|fh| self.handles.get(fh));
+        self.check_locks(handle.as_deref().and_then(Handle::lock))?;
+        if let Some(Handle::File(file)) = handle.as_deref() {
             self.commit(file).await?;
         }
         let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
@@ -155,11 +166,11 @@ impl<S: Store> Core<S> {
         Ok(())
     }
 
-    /// Fails when the session that an open ephemeral belongs to is gone.
+    /// Fails when the session that an open ephemeral belongs to is gone, or a lock that was taken through the handle.
     pub(super) fn check_alive(&self, file: &OpenFile) -> Result<()> {
         match file.owner {
             Some(owner) if self.store.session().id != owner => Err(Errno::EIO),
-            _ => Ok(()),
+            _ => self.check_locks(Some(&file.lock)),
         }
     }
 }

@@ -13,6 +13,7 @@ impl<S: Store> Core<S> {
             View::Acl => self.acl_text(path).await?,
             View::Session => self.session_text(),
             View::Metrics => self.metrics_text(),
+            View::Lock => self.lock_text(path).await?,
             _ => return Err(Errno::ENOENT),
         };
         Ok(text.into_bytes())
@@ -73,6 +74,8 @@ impl<S: Store> Core<S> {
             ("zkmount_watch_live", "gauge", u64::from(cache.live)),
             ("zkmount_inodes", "gauge", self.changes.inodes.count() as u64),
             ("zkmount_handles", "gauge", self.handles.count() as u64),
+            ("zkmount_locks_held", "gauge", self.locks.count() as u64),
+            ("zkmount_lock_waiters", "gauge", self.locks.bells.count() as u64),
             ("zkmount_names_too_long_total", "counter", unlistable),
             ("zkmount_session_connected", "gauge", u64::from(session.state == SessionState::Connected)),
             ("zkmount_session_incarnations_total", "counter", session.incarnation),

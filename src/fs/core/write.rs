@@ -17,7 +17,7 @@ use crate::fs::cache::Fresh;
 use crate::fs::handle::{Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
 use crate::fs::inode::{Face, Node};
 use crate::mapping::{Acl, Kind, Stat, View, ZnodePath, edit};
-use crate::session::{CreateMode, Creation, Op, OpResult, Store, StoreError};
+use crate::session::{CreateMode, Creation, MultiError, Op, OpResult, Store, StoreError};
 
 /// The longest data that is written, in bytes, whatever the server takes: 255 pages.
 ///
@@ -164,7 +164,7 @@ impl<S: Store> Core<S> {
         data: Bytes,
         version: Option<i32>,
     ) -> Result<()> {
-        let stat = self.set_data(node, data.clone(), version).await?;
+        let stat = self.set_fenced(node, data.clone(), version, file.lock.fence()).await?;
         file.file.set_truncated(false);
         cursor.base = Some((data, stat));
         Ok(())
@@ -175,25 +175,44 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `ESTALE` at another version, or when the znode is gone.
     pub(super) async fn set_data(&self, node: &Node, data: Bytes, version: Option<i32>) -> Result<Stat> {
+        self.set_fenced(node, data, version, None).await
+    }
+
+    /// Sets a znode's data, provided that a contender for a lock still exists.
+    ///
+    /// # Errors
+    /// As [`Core::set_data`], and `EIO` when the contender is gone.
+    async fn set_fenced(
+        &self,
+        node: &Node,
+        data: Bytes,
+        version: Option<i32>,
+        fence: Option<ZnodePath>,
+    ) -> Result<Stat> {
         let path = &node.path;
         let stat = match node.face {
             Face::View(View::Data) => Some(self.stat(path).await?),
             _ => None,
         };
+        let bare = stat.is_some_and(|stat| stat.kind() == Kind::Directory && stat.cversion == 0);
+        let fenced = fence.is_some();
         let ticket = self.changes.cache.ticket();
-        let set = match stat {
-            Some(stat) if stat.kind() == Kind::Directory && stat.cversion == 0 => {
-                self.set_bare_directory(path, data.clone(), version).await
-            }
-            _ => self.remote(path).set(path, data.clone(), version).await,
+        let set = if bare || fenced {
+            self.set_in_transaction(path, data.clone(), version, fence, bare).await
+        } else {
+            self.remote(path).set(path, data.clone(), version).await.map_err(MultiError::from)
         };
         match set {
             Ok(stat) => {
                 self.changes.cache.put(ticket, path, 1, Fresh::Data(data, stat));
                 Ok(stat)
             }
-            Err(StoreError::NoNode) => Err(Errno::ESTALE),
-            Err(error) => {
+            Err(MultiError { index: Some(0), error: StoreError::NoNode }) if fenced => {
+                tracing::warn!(%path, "a write was refused, as the lock is lost that was taken through the descriptor");
+                Err(Errno::EIO)
+            }
+            Err(MultiError { error: StoreError::NoNode, .. }) => Err(Errno::ESTALE),
+            Err(MultiError { error, .. }) => {
                 if matches!(error, StoreError::Unknown | StoreError::Unanswered) {
                     self.changes.cache.forget(path);
                     tracing::warn!(%path, %error, "a write may or may not have been applied");
@@ -203,28 +222,27 @@ impl<S: Store> Core<S> {
         }
     }
 
-    /// Data would make a file of a directory that never had a child, so it gets one, for the moment of the transaction.
-    async fn set_bare_directory(
+    /// Sets a znode's data if another znode exists, if one is given. Data would make a file of a bare directory, one that
+    /// never had a child, so it gets one, for the moment of the transaction.
+    async fn set_in_transaction(
         &self,
         path: &ZnodePath,
         data: Bytes,
         version: Option<i32>,
-    ) -> std::result::Result<Stat, StoreError> {
-        let child = path.join_raw("zkmount-makes-a-directory");
-        let create =
-            Creation { path: child.clone(), data: Bytes::new(), mode: CreateMode::Persistent, acl: Some(Acl::open()) };
-        let ops = [
-            Op::Set { path: path.clone(), data, version },
-            Op::Create(create),
-            Op::Delete { path: child, version: None },
-        ];
-        match self.remote(path).multi(&ops).await {
-            Ok(results) => match results.first() {
-                Some(OpResult::Set(stat)) => Ok(*stat),
-                _ => Err(StoreError::Unexpected("a set without a Stat".to_owned())),
-            },
-            Err(error) => Err(error.error),
+        fence: Option<ZnodePath>,
+        bare: bool,
+    ) -> std::result::Result<Stat, MultiError> {
+        let mut ops: Vec<Op> = fence.map(|path| Op::Check { path, version: None }).into_iter().collect();
+        ops.push(Op::Set { path: path.clone(), data, version });
+        if bare {
+            let child = path.join_raw("zkmount-makes-a-directory");
+            let (mode, acl) = (CreateMode::Persistent, Some(Acl::open()));
+            ops.push(Op::Create(Creation { path: child.clone(), data: Bytes::new(), mode, acl }));
+            ops.push(Op::Delete { path: child, version: None });
         }
+        let results = self.remote(path).multi(&ops).await?;
+        let set = results.iter().find_map(|result| if let OpResult::Set(stat) = result { Some(*stat) } else { None });
+        set.ok_or_else(|| StoreError::Unexpected("a set without a Stat".to_owned()).into())
     }
 
     /// Commits the writes that wait for a close.

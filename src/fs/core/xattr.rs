@@ -36,6 +36,10 @@ impl<S: Store> Core<S> {
         if name == "acl" {
             return Ok(self.acl_text(&node.path).await?.into_bytes());
         }
+        if name == "lock.token" {
+            let token = self.locks.token(ino).ok_or(Errno::ENODATA)?;
+            return Ok(token.to_string().into_bytes());
+        }
         if !LISTED.contains(&name) {
             return Err(Errno::ENODATA);
         }

@@ -2,6 +2,7 @@
 
 mod files;
 mod flags;
+mod locks;
 mod moves;
 mod names;
 
