@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rig::{
-    Change, Direction, Ensemble, Error, Kind, Mode, Moment, Op, Process, Proxy, Server, Shell, Witness, Workdir, kazoo,
-    shared_server, until,
+    Change, Direction, Ensemble, Error, Kind, Mode, Moment, Mount, Op, Process, Proxy, Server, Shell, Witness, Workdir,
+    kazoo, shared_server, until,
 };
 
 /// A session whose client asks again within a fraction of a second, so that tests of a broken wire are short.
@@ -410,4 +410,27 @@ fn waiting_in_vain_fails() {
 fn is_gone(pid: &str) -> bool {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("status")).unwrap_or_default();
     status.is_empty() || status.contains("State:\tZ")
+}
+
+#[test]
+fn a_mount_notices_that_its_daemon_died() {
+    let mount = Mount::new("memory:");
+    let path = mount.path();
+    unsafe { libc::kill(mount.pid(), libc::SIGKILL) };
+    until("the daemon is dead", || !mount.is_running());
+    let failure = std::thread::spawn(move || mount.bash("ls").success()).join();
+    let message = *failure.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("died"), "{message}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_frozen_mount_thaws() {
+    let mount = Mount::new("memory:");
+    let frozen = mount.freeze();
+    let job = mount.script(Shell::Bash, "echo 1 > f; cat f").start();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(job.is_running());
+    frozen.thaw();
+    assert_eq!(job.wait().success().text(), "1");
 }

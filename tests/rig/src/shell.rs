@@ -147,7 +147,9 @@ impl Job {
             .stdout(stdout.try_clone().expect("a second descriptor"))
             .stderr(stderr.try_clone().expect("a second descriptor"));
         let began = Instant::now();
-        let process = Process::spawn(command).unwrap_or_else(|e| panic!("cannot run {what}: {e}; see scripts/setup"));
+        let process = Process::spawn(command).unwrap_or_else(|e| {
+            panic!("cannot run {what}: {e} (is the program there, and its directory?){}", mount::obituaries())
+        });
         Job { process, what, began, deadline, stdout, stderr }
     }
 
