@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::until::PATIENCE;
+
 /// A child process that the kernel kills when the test process dies, however it dies.
 ///
 /// It stays a zombie until this value is dropped, so that its pid cannot come to mean somebody else in between.
@@ -147,5 +149,6 @@ fn spawn_from_lasting_thread(mut command: Command) -> io::Result<Child> {
     unsafe { command.pre_exec(die_with_parent) };
     let (answer, reply) = mpsc::sync_channel(1);
     spawner.send((command, answer)).expect("the spawner lives as long as the process");
-    reply.recv().expect("the spawner answers")
+    // A program on a mount that hangs never gets to its exec.
+    reply.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("a program has not started within {PATIENCE:?}"))
 }

@@ -1,8 +1,8 @@
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,46 +44,48 @@ impl Shell {
 
     /// Prepares a script that needs a directory, arguments or variables.
     pub fn script(self, script: &str) -> Script {
-        let mut command = Command::new(self.name());
-        // Nobody's start-up files, and messages that can be compared.
-        if self == Shell::Zsh {
-            command.arg("-f");
+        Script {
+            shell: self,
+            text: script.to_owned(),
+            dir: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            input: None,
+            user: None,
+            deadline: DEADLINE,
         }
-        command
-            .env_remove("ENV")
-            .env_remove("BASH_ENV")
-            .env("LC_ALL", "C.UTF-8")
-            .arg("-c")
-            .arg(script)
-            .arg(self.name());
-        Script { command, deadline: DEADLINE, what: format!("{}: {script}", self.name()) }
     }
 }
 
 /// A script ready to run.
 #[derive(Debug)]
 pub struct Script {
-    command: Command,
+    shell: Shell,
+    text: String,
+    dir: Option<PathBuf>,
+    arguments: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+    input: Option<File>,
+    user: Option<u32>,
     deadline: Duration,
-    what: String,
 }
 
 impl Script {
     /// Runs it in this directory.
     pub fn dir(mut self, path: impl AsRef<Path>) -> Script {
-        self.command.current_dir(path);
+        self.dir = Some(path.as_ref().to_owned());
         self
     }
 
     /// Appends an argument: `$1`, `$2` and so on.
     pub fn arg(mut self, value: impl AsRef<OsStr>) -> Script {
-        self.command.arg(value);
+        self.arguments.push(value.as_ref().to_owned());
         self
     }
 
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Script {
-        self.command.env(name, value);
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -91,13 +93,13 @@ impl Script {
     pub fn input(mut self, text: impl AsRef<[u8]>) -> Script {
         let mut file = tempfile::tempfile().expect("a temporary file");
         file.write_all(text.as_ref()).and_then(|()| file.rewind()).expect("a writable temporary file");
-        self.command.stdin(file);
+        self.input = Some(file);
         self
     }
 
     /// Runs it as another user, which only root can.
     pub fn user(mut self, id: u32) -> Script {
-        self.command.uid(id).gid(id);
+        self.user = Some(id);
         self
     }
 
@@ -114,8 +116,29 @@ impl Script {
     }
 
     /// Starts it and lets it run.
+    #[track_caller]
     pub fn start(self) -> Job {
-        Job::start(self.command, self.deadline, self.what)
+        let mut command = match &self.dir {
+            None => Command::new(self.shell.name()),
+            // Not `Command::current_dir`: the directory of a mount that hangs would hang the test in its fork, before the
+            // job is there that has a deadline.
+            Some(dir) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", "cd -- \"$0\" && exec \"$@\""]).arg(dir).arg(self.shell.name());
+                command
+            }
+        };
+        // Nobody's start-up files, and messages that can be compared.
+        if self.shell == Shell::Zsh {
+            command.arg("-f");
+        }
+        command.env_remove("ENV").env_remove("BASH_ENV").env("LC_ALL", "C.UTF-8").envs(self.environment);
+        command.arg("-c").arg(&self.text).arg(self.shell.name()).args(self.arguments);
+        command.stdin(self.input.map_or_else(Stdio::null, Stdio::from));
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
+        }
+        Job::start(command, self.deadline, format!("{}: {}", self.shell.name(), self.text))
     }
 }
 
@@ -138,6 +161,7 @@ pub struct Job {
 }
 
 impl Job {
+    #[track_caller]
     fn start(mut command: Command, deadline: Duration, what: String) -> Job {
         // Files, not pipes: a descendant that lives on would keep a pipe open, and its reader waiting.
         let stdout = tempfile::tempfile().expect("a temporary file");
@@ -147,9 +171,8 @@ impl Job {
             .stdout(stdout.try_clone().expect("a second descriptor"))
             .stderr(stderr.try_clone().expect("a second descriptor"));
         let began = Instant::now();
-        let process = Process::spawn(command).unwrap_or_else(|e| {
-            panic!("cannot run {what}: {e} (is the program there, and its directory?){}", mount::obituaries())
-        });
+        let process = Process::spawn(command)
+            .unwrap_or_else(|e| panic!("cannot run {what}: {e}; see scripts/setup{}", mount::obituaries()));
         Job { process, what, began, deadline, stdout, stderr }
     }
 
