@@ -234,8 +234,8 @@ fn log(args: &Args, here: &Surroundings) -> Result<Log, String> {
     let filter = match (&args.log, args.verbose) {
         (Some(filter), _) => value::log_filter(filter).map_err(|wrong| format!("log={filter}: {wrong}"))?,
         // The libraries repeat what we say, in other words.
-        (None, 0) => "warn,zkmount=info,zookeeper_client=error".to_owned(),
-        (None, 1) => "warn,zkmount=debug".to_owned(),
+        (None, 0) => "warn,zkmount=info,zookeeper_client=error,fuser=error".to_owned(),
+        (None, 1) => "warn,zkmount=debug,fuser=error".to_owned(),
         (None, _) => "trace".to_owned(),
     };
     let target = match &args.log_file {

@@ -5,4 +5,5 @@ mod helper;
 mod life;
 mod mountpoint;
 mod place;
+mod readme;
 mod service;
