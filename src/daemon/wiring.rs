@@ -53,7 +53,7 @@ pub(super) fn not_connected(config: &Config, error: &ConnectError) -> Failure {
 pub(super) fn options(config: &Config) -> Options {
     Options {
         names: config.names,
-        read_only: config.read_only,
+        read_only: config.read_only || is_system(&config.ensemble),
         strict: config.strict,
         fmask: config.fmask,
         dmask: config.dmask,
@@ -72,6 +72,19 @@ fn shows_system(ensemble: &Ensemble) -> bool {
         Ensemble::Memory => true,
         Ensemble::ZooKeeper(connect) => connect.chroot.is_none(),
     }
+}
+
+/// The znodes of ZooKeeper itself, which a mount does not change.
+const SYSTEM: &str = "/zookeeper";
+
+/// Tells whether all of the mounted tree is ZooKeeper's own.
+fn is_system(ensemble: &Ensemble) -> bool {
+    let chroot = match ensemble {
+        Ensemble::ZooKeeper(connect) => connect.chroot.as_ref(),
+        Ensemble::Memory => None,
+    };
+    let below = chroot.and_then(|chroot| chroot.as_str().strip_prefix(SYSTEM));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// What the kernel is told.
@@ -96,3 +109,25 @@ fn may_mount() -> bool {
 
 /// The number of the capability, from linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_ensembles_own_tree() {
+        for (text, system, shown) in [
+            ("memory:", false, true),
+            ("zk1", false, true),
+            ("zk1/app", false, false),
+            ("zk1/zookeepers", false, false),
+            ("zk1/zookeeper", true, false),
+            ("zk1/zookeeper/quota", true, false),
+        ] {
+            let ensemble = Ensemble::parse(text, Path::new("/")).unwrap();
+            assert_eq!((is_system(&ensemble), shows_system(&ensemble)), (system, shown), "{text}");
+        }
+    }
+}
