@@ -312,7 +312,10 @@ pub(crate) fn obituaries() -> String {
 /// The program under test: cargo builds it beside the test binaries' directory.
 fn binary() -> PathBuf {
     let tests = std::env::current_exe().expect("the test binary's path");
-    let path = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST").join("zkmount");
+    let deps = tests.parent().expect("a directory");
+    // A test is in target/PROFILE/deps, a program in target/PROFILE.
+    let profile = if deps.ends_with("deps") { deps.parent().expect("target/PROFILE/deps") } else { deps };
+    let path = profile.join("zkmount");
     assert!(path.exists(), "{} is missing; run cargo build", path.display());
     path
 }

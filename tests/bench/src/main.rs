@@ -1,0 +1,28 @@
+//! How fast the mount is, and how much memory it takes, each figure beside a peer's in the same run: what matters is the ratio.
+//!
+//! Nothing here passes or fails. `scripts/bench` builds and runs it; each subject is a file.
+
+mod report;
+mod walk;
+
+use std::process::ExitCode;
+
+type Subject = (&'static str, &'static str, fn());
+
+const SUBJECTS: [Subject; 1] = [("walk", "listing and walking large trees, beside the raw client", walk::run)];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| SUBJECTS.iter().all(|(known, ..)| known != name)) {
+        eprintln!("bench: no subject {unknown}; there are:");
+        SUBJECTS.iter().for_each(|(name, about, _)| eprintln!("  {name:<10} {about}"));
+        return ExitCode::from(1);
+    }
+    for (name, about, run) in SUBJECTS {
+        if wanted.is_empty() || wanted.iter().any(|want| want == name) {
+            println!("\n## {name}: {about}\n");
+            run();
+        }
+    }
+    ExitCode::SUCCESS
+}
