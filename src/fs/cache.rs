@@ -50,25 +50,35 @@ pub enum Fresh {
     Data(Bytes, Stat),
     /// The names of the children and the Stat.
     Children(Arc<Vec<String>>, Stat),
+    /// The names of the children, without the Stat.
+    Names(Arc<Vec<String>>),
     /// There is no such znode.
     Absent,
 }
 
+/// What is known of one znode. What few znodes have is boxed: there may be hundreds of thousands.
 #[derive(Debug, Default)]
 struct Entry {
     stat: Option<Stat>,
     data: Option<(Bytes, i64)>,
-    children: Option<(Arc<Vec<String>>, Instant)>,
-    absent: Option<Instant>,
-    cost: usize,
+    children: Option<Box<(Arc<Vec<String>>, Instant)>>,
+    absent: Option<Box<Instant>>,
+    cost: u32,
     used: bool,
 }
 
 impl Entry {
     fn weigh(&self, path: &ZnodePath) -> usize {
         let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
-        let names = self.children.as_ref().map_or(0, |(names, _)| names.iter().map(|name| name.len() + 32).sum());
+        let names = self.children.as_deref().map_or(0, |(names, _)| names.iter().map(|name| name.len() + 32).sum());
         ENTRY_COST + path.as_str().len() + data + names
+    }
+
+    /// Weighs the entry again: what it cost before, and what it costs now.
+    fn reweigh(&mut self, path: &ZnodePath) -> (usize, usize) {
+        let now = self.weigh(path);
+        let before = std::mem::replace(&mut self.cost, u32::try_from(now).unwrap_or(u32::MAX));
+        (before as usize, self.cost as usize)
     }
 }
 
@@ -144,7 +154,7 @@ impl Cache {
     /// The names of a znode's children.
     pub fn children(&self, path: &ZnodePath) -> Found<Arc<Vec<String>>> {
         self.find(path, |entry| {
-            let (names, since) = entry.children.as_ref()?;
+            let (names, since) = entry.children.as_deref()?;
             (since.elapsed() < UNREADABLE).then(|| names.clone())
         })
     }
@@ -154,7 +164,7 @@ impl Cache {
         let found = match inner.entries.get_mut(path) {
             Some(entry) => {
                 entry.used = true;
-                match entry.absent {
+                match &entry.absent {
                     Some(since) if since.elapsed() < UNREADABLE => Found::Absent,
                     Some(_) => Found::Miss,
                     None => get(entry).map_or(Found::Miss, Found::Hit),
@@ -271,6 +281,7 @@ impl Inner {
         let Some(entry) = self.entries.get_mut(path) else { return };
         let stat = match &fresh {
             Fresh::Stat(stat) | Fresh::Data(_, stat) | Fresh::Children(_, stat) => Some(*stat),
+            Fresh::Names(_) => entry.stat,
             Fresh::Absent => None,
         };
         if let (Some(new), Some(old)) = (stat, entry.stat)
@@ -283,18 +294,23 @@ impl Inner {
         match fresh {
             Fresh::Stat(_) => {}
             Fresh::Data(data, stat) => entry.data = Some((data, stat.mzxid.0)),
-            Fresh::Children(names, _) => entry.children = Some((names, Instant::now())),
+            Fresh::Children(names, _) | Fresh::Names(names) => entry.children = Some(Box::new((names, Instant::now()))),
             Fresh::Absent => {
-                *entry = Entry { absent: Some(Instant::now()), cost: entry.cost, used: entry.used, ..Entry::default() };
+                *entry = Entry {
+                    absent: Some(Box::new(Instant::now())),
+                    cost: entry.cost,
+                    used: entry.used,
+                    ..Entry::default()
+                };
             }
         }
-        let cost = entry.weigh(path);
-        self.bytes = self.bytes + cost - std::mem::replace(&mut entry.cost, cost);
+        let (before, now) = entry.reweigh(path);
+        self.bytes = self.bytes + now - before;
     }
 
     fn drop_entry(&mut self, path: &ZnodePath) {
         if let Some(entry) = self.entries.remove(path) {
-            self.bytes -= entry.cost;
+            self.bytes -= entry.cost as usize;
         }
     }
 
@@ -303,8 +319,8 @@ impl Inner {
         let Some(entry) = self.entries.get_mut(path) else { return };
         entry.children = None;
         entry.stat = None;
-        let cost = entry.weigh(path);
-        self.bytes = self.bytes + cost - std::mem::replace(&mut entry.cost, cost);
+        let (before, now) = entry.reweigh(path);
+        self.bytes = self.bytes + now - before;
     }
 
     /// Second chance: what was used since the hand last came by stays. The clock may hold paths that are gone, or twice.

@@ -125,7 +125,7 @@ struct Inode {
     /// Open handles.
     opens: u32,
     /// When this mount last saw a child come or go.
-    touched: Option<SystemTime>,
+    touched: Option<Box<SystemTime>>,
     file: Option<Arc<FileState>>,
 }
 
@@ -148,24 +148,40 @@ pub struct Inodes {
 #[derive(Debug, Default)]
 struct Table {
     inodes: HashMap<Ino, Inode>,
-    paths: HashMap<ZnodePath, Vec<Ino>>,
+    paths: HashMap<ZnodePath, Few>,
+}
+
+/// The inodes at one path: nearly always one.
+#[derive(Debug)]
+enum Few {
+    One(Ino),
+    Many(Vec<Ino>),
+}
+
+impl Few {
+    fn as_slice(&self) -> &[Ino] {
+        match self {
+            Few::One(ino) => std::slice::from_ref(ino),
+            Few::Many(inos) => inos,
+        }
+    }
 }
 
 impl Table {
     fn insert(&mut self, ino: Ino, node: Node) -> &mut Inode {
         let Table { inodes, paths } = self;
         inodes.entry(ino).or_insert_with(|| {
-            paths.entry(node.path.clone()).or_default().push(ino);
+            add_path(paths, &node.path, ino);
             Inode::new(node)
         })
     }
 
     fn unlink_path(&mut self, ino: Ino, path: &ZnodePath) {
-        if let Some(list) = self.paths.get_mut(path) {
-            list.retain(|other| *other != ino);
-            if list.is_empty() {
-                self.paths.remove(path);
-            }
+        let Some(list) = self.paths.get_mut(path) else { return };
+        match list {
+            Few::One(only) if *only != ino => {}
+            Few::Many(inos) if inos.len() > 1 => inos.retain(|other| *other != ino),
+            _ => drop(self.paths.remove(path)),
         }
     }
 
@@ -177,6 +193,14 @@ impl Table {
         {
             self.unlink_path(ino, &inode.node.path);
         }
+    }
+}
+
+fn add_path(paths: &mut HashMap<ZnodePath, Few>, path: &ZnodePath, ino: Ino) {
+    match paths.get_mut(path) {
+        None => drop(paths.insert(path.clone(), Few::One(ino))),
+        Some(Few::Many(inos)) => inos.push(ino),
+        Some(one) => *one = Few::Many(vec![one.as_slice()[0], ino]),
     }
 }
 
@@ -255,13 +279,13 @@ impl Inodes {
     /// The inodes at a path with a truncation that is not committed yet.
     pub fn truncated_at(&self, path: &ZnodePath) -> Vec<Ino> {
         let table = self.table();
-        let here = table.paths.get(path).into_iter().flatten();
+        let here = table.paths.get(path).map(Few::as_slice).unwrap_or_default().iter();
         here.filter(|ino| table.inodes.get(ino).is_some_and(Inode::is_truncated)).copied().collect()
     }
 
     /// The inodes at a path.
     pub fn at(&self, path: &ZnodePath) -> Vec<Ino> {
-        self.table().paths.get(path).cloned().unwrap_or_default()
+        self.table().paths.get(path).map(|few| few.as_slice().to_vec()).unwrap_or_default()
     }
 
     /// All inodes and what they stand for.
@@ -278,16 +302,16 @@ impl Inodes {
     pub fn touch(&self, path: &ZnodePath) {
         let mut table = self.table();
         let now = SystemTime::now();
-        for ino in table.paths.get(path).cloned().unwrap_or_default() {
+        for ino in table.paths.get(path).map(|few| few.as_slice().to_vec()).unwrap_or_default() {
             if let Some(inode) = table.inodes.get_mut(&ino) {
-                inode.touched = Some(now);
+                inode.touched = Some(Box::new(now));
             }
         }
     }
 
     /// When this mount last saw a child come or go.
     pub fn touched(&self, ino: Ino) -> Option<SystemTime> {
-        self.table().inodes.get(&ino).and_then(|inode| inode.touched)
+        self.table().inodes.get(&ino).and_then(|inode| inode.touched.as_deref().copied())
     }
 
     /// A draft was made: its inode is that of the file from now on.
@@ -296,7 +320,7 @@ impl Inodes {
         let Some(inode) = table.inodes.get_mut(&ino) else { return };
         let old = std::mem::replace(&mut inode.node, Node { path: path.clone(), czxid, face: Face::File });
         table.unlink_path(ino, &old.path);
-        table.paths.entry(path.clone()).or_default().push(ino);
+        add_path(&mut table.paths, path, ino);
     }
 
     /// The open inodes at or below `from` are now at the same place of `to`: their handles go on. The others keep their
@@ -315,7 +339,7 @@ impl Inodes {
             let old = std::mem::replace(&mut inode.node.path, path.clone());
             inode.node.czxid = ANY;
             table.unlink_path(ino, &old);
-            table.paths.entry(path).or_default().push(ino);
+            add_path(&mut table.paths, &path, ino);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::mapping::{Stat, ZnodePath};
-
 use super::scratch::Scratch;
+use crate::mapping::{Stat, ZnodePath};
 
 /// What is known of an entry.
 #[derive(Debug, Clone)]
@@ -19,7 +18,7 @@ pub enum Item {
     Gone,
 }
 
-/// A listing under way: the names of one moment, and what was found out about them so far.
+/// A listing under way: the names of one moment, and what was found out about a stretch of them.
 #[derive(Debug)]
 pub struct Listing {
     /// The directory.
@@ -28,13 +27,20 @@ pub struct Listing {
     pub names: Option<Arc<Vec<String>>>,
     /// The scratch files, which come after the names.
     pub scratch: Vec<(String, Scratch)>,
-    /// What is known of the first names.
-    pub items: Vec<Item>,
+    /// Where the stretch begins.
+    pub start: usize,
+    /// The entries of the stretch.
+    pub items: Vec<(ZnodePath, Item)>,
 }
 
 impl Listing {
     /// Of a directory, before anything is read.
     pub fn new(path: ZnodePath) -> Listing {
-        Listing { path, names: None, scratch: Vec::new(), items: Vec::new() }
+        Listing { path, names: None, scratch: Vec::new(), start: 0, items: Vec::new() }
+    }
+
+    /// The entry at a place, if it is in the stretch that is known.
+    pub fn get(&self, index: usize) -> Option<&(ZnodePath, Item)> {
+        self.items.get(index.checked_sub(self.start)?)
     }
 }

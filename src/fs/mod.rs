@@ -18,6 +18,7 @@ pub mod mount;
 pub mod notify;
 pub mod options;
 pub mod scratch;
+pub mod walks;
 
 pub use changes::Changes;
 pub use mount::{MountSettings, Mounted, mount};

@@ -149,6 +149,9 @@ pub struct SessionView {
     pub live: bool,
 }
 
+/// The names of the children of several znodes.
+pub type Listings = Vec<Result<Vec<String>, StoreError>>;
+
 /// A tree of znodes, reached through one session.
 ///
 /// Every operation ends by the store's deadline. A write ends as applied, not applied, or unknown
@@ -172,6 +175,20 @@ pub trait Store: Send + Sync + 'static {
         &self,
         paths: &[ZnodePath],
     ) -> impl Future<Output = Result<Vec<Result<Peek, StoreError>>, StoreError>> + Send;
+
+    /// The names of the children of many znodes, in their order, each in no order, in few round trips.
+    ///
+    /// # Errors
+    /// A failure of one znode is in its place; one of the whole is the error.
+    fn list_many(&self, paths: &[ZnodePath]) -> impl Future<Output = Result<Listings, StoreError>> + Send {
+        async move {
+            let mut lists = Vec::with_capacity(paths.len());
+            for path in paths {
+                lists.push(self.children(path).await.map(|(names, _)| names));
+            }
+            Ok(lists)
+        }
+    }
 
     /// Makes a znode: its path, with the number of a sequential one, and Stat.
     fn create(&self, creation: &Creation) -> impl Future<Output = Result<(ZnodePath, Stat), StoreError>> + Send;

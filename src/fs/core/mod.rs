@@ -41,6 +41,7 @@ use super::inode::Ino;
 use super::lock::Locks;
 use super::options::Options;
 use super::scratch::ScratchFiles;
+use super::walks::Walks;
 use crate::error::Errno;
 use crate::mapping::{FileName, Flags, View, ZnodePath};
 use crate::session::Store;
@@ -92,6 +93,7 @@ pub struct Core<S> {
     scratch: ScratchFiles,
     drafts: Drafts,
     departures: Departures,
+    walks: Walks,
     locks: Arc<Locks>,
     mounted: SystemTime,
     /// Znodes that were left out of listings.
@@ -113,6 +115,7 @@ impl<S: Store> Core<S> {
             scratch: ScratchFiles::default(),
             drafts: Drafts::default(),
             departures: Departures::default(),
+            walks: Walks::default(),
             locks,
             mounted: SystemTime::now(),
             unlistable: AtomicU64::default(),

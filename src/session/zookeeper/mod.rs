@@ -20,6 +20,7 @@ mod ephemerals;
 mod guard;
 mod judge;
 mod link;
+mod list;
 mod peek;
 mod read;
 mod settings;
@@ -44,6 +45,7 @@ use self::link::Answer;
 use super::size::Sizes;
 use super::{Creation, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
 use crate::mapping::{Acl, Stat, ZnodePath, Zxid};
+use crate::session::store::Listings;
 
 /// How long closing may take, the attempt to reach a server for it included.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -132,6 +134,10 @@ impl Store for ZooKeeper {
 
     async fn peek(&self, paths: &[ZnodePath]) -> Result<Vec<Result<Peek, StoreError>>, StoreError> {
         self.shared.peek(paths).await
+    }
+
+    async fn list_many(&self, paths: &[ZnodePath]) -> Result<Listings, StoreError> {
+        self.shared.list_many(paths).await
     }
 
     async fn create(&self, creation: &Creation) -> Result<(ZnodePath, Stat), StoreError> {
