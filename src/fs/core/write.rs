@@ -332,16 +332,22 @@ impl<S: Store> Core<S> {
             file.file.set_truncated(true);
             return Ok(());
         }
-        let node = self.node_of(file)?;
-        self.check_size(&node.path, 0, size)?;
         let _turn = file.file.write.lock().await;
         let mut cursor = file.cursor.lock().await;
+        let resized = self.resize_file(file, &mut cursor, size).await;
+        cursor.failed = resized.is_err();
+        resized
+    }
+
+    async fn resize_file(&self, file: &OpenFile, cursor: &mut Cursor, size: usize) -> Result<()> {
+        let node = self.node_of(file)?;
+        self.check_size(&node.path, 0, size)?;
         self.check_alive(file)?;
         if file.gather {
             let old = match cursor.dirty.take() {
                 Some(dirty) => dirty,
                 None if size == 0 || file.file.is_truncated() || self.drafts.get(file.ino).is_some() => Vec::new(),
-                None => self.base(file, &mut cursor).await?.0.to_vec(),
+                None => self.base(file, cursor).await?.0.to_vec(),
             };
             cursor.dirty = Some(edit::resize(&old, size).into_owned());
             return Ok(());
@@ -355,14 +361,14 @@ impl<S: Store> Core<S> {
         let (old, version) = if file.file.is_truncated() {
             (Bytes::new(), file.guard)
         } else {
-            let (old, stat) = self.base(file, &mut cursor).await?;
+            let (old, stat) = self.base(file, cursor).await?;
             (old, Some(stat.version))
         };
         if old.len() == size && !file.file.is_truncated() {
             return Ok(());
         }
         let new = Bytes::from(edit::resize(&old, size).into_owned());
-        self.replace(file, &mut cursor, &node, new, version).await
+        self.replace(file, cursor, &node, new, version).await
     }
 
     /// Truncates or extends a file that is not open, by truncate(2).

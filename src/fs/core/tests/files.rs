@@ -126,6 +126,12 @@ async fn what_is_too_large_changes_nothing() {
     assert_eq!(host.put(fh, u64::MAX, "x").await, Err(Errno::EFBIG));
     host.core.release(fh).await;
     assert_eq!(host.data("/f").await, "old");
+    let fh = host.open("f", OVER).await.unwrap();
+    let ino = host.look_up("f").await.unwrap().attributes.ino;
+    let huge = Wanted { size: Some(2 << 20), ..Wanted::default() };
+    assert_eq!(host.core.setattr(ino, Some(fh), huge).await.unwrap_err(), Errno::EFBIG);
+    host.core.release(fh).await;
+    assert_eq!(host.data("/f").await, "old", "nor does a length that fails");
     host.write("f", &"y".repeat(WRITE_LIMIT)).await.unwrap();
     assert_eq!(host.save("f", APPEND, "z").await, Err(Errno::EFBIG));
     assert_eq!(host.look_up("f").await.unwrap().attributes.size, WRITE_LIMIT as u64);
