@@ -37,7 +37,7 @@ impl<S: Store> Core<S> {
             return Ok(self.acl_text(&node.path).await?.into_bytes());
         }
         if name == "lock.token" {
-            let token = self.locks.token(ino).ok_or(Errno::ENODATA)?;
+            let token = self.locks.token(ino, &self.store.session()).ok_or(Errno::ENODATA)?;
             return Ok(token.to_string().into_bytes());
         }
         if !LISTED.contains(&name) {

