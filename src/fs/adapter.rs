@@ -311,6 +311,8 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
             // Locks are the cluster's or they are refused: a local one would be a lie.
             InitFlags::FUSE_FLOCK_LOCKS,
             InitFlags::FUSE_POSIX_LOCKS,
+            // sendfile(2) and private mmap(2) go by the kernel's pages all the same: they are dropped with old attributes.
+            InitFlags::FUSE_AUTO_INVAL_DATA,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,

@@ -48,6 +48,8 @@ impl Access {
 pub struct Cursor {
     /// The version that the handle is based on.
     pub base: Option<(Bytes, Stat)>,
+    /// What was there when it was opened for reading: to be read when it is gone before the first read.
+    pub opened: Option<(Bytes, Stat)>,
     /// The end of that version was told, so that the next read may go on with a newer one.
     pub ended: bool,
     /// Writes that wait for the close.
@@ -153,6 +155,11 @@ impl Handles {
     /// A handle.
     pub fn get(&self, fh: Fh) -> Option<Arc<Handle>> {
         self.table().get(&fh).map(|(_, handle)| handle.clone())
+    }
+
+    /// The handles on an inode.
+    pub fn of(&self, ino: Ino) -> Vec<Arc<Handle>> {
+        self.table().values().filter(|(other, _)| *other == ino).map(|(_, handle)| handle.clone()).collect()
     }
 
     /// Removes a handle.

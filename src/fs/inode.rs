@@ -323,14 +323,26 @@ impl Inodes {
         add_path(&mut table.paths, path, ino);
     }
 
-    /// The open inodes at or below `from` are now at the same place of `to`: their handles go on. The others keep their
-    /// path, where their incarnation is gone, so that the kernel looks the new name up.
+    /// The open inodes at or below these paths, and where they are.
+    pub fn open_below(&self, roots: &[&ZnodePath]) -> Vec<(Ino, ZnodePath)> {
+        let table = self.table();
+        let inside = |path: &ZnodePath| roots.iter().any(|root| path.is_within(root));
+        let open = table.inodes.iter().filter(|(_, inode)| inode.opens > 0 && inside(&inode.node.path));
+        open.map(|(ino, inode)| (*ino, inode.node.path.clone())).collect()
+    }
+
+    /// The directories and the open files at or below `from` are now at the same place of `to`: the kernel and the handles go
+    /// on with them. Other files keep their path, where their incarnation is gone, so that the kernel looks the new name up.
     pub fn renamed(&self, from: &ZnodePath, to: &ZnodePath) {
         let mut table = self.table();
         let moving = |inode: &Inode| {
-            inode.opens > 0
-                && !matches!(inode.node.face, Face::View(_) | Face::Draft(_))
-                && inode.node.path.is_within(from)
+            let follows = match inode.node.face {
+                // The kernel goes on using a directory's inode below its new name, and as a working directory.
+                Face::Directory | Face::View(View::Dir) => true,
+                Face::View(_) | Face::Draft(_) => false,
+                _ => inode.opens > 0,
+            };
+            follows && inode.node.path.is_within(from)
         };
         let inos: Vec<Ino> = table.inodes.iter().filter(|(_, inode)| moving(inode)).map(|(ino, _)| *ino).collect();
         for ino in inos {
@@ -383,14 +395,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_open_follows_a_rename() {
+    fn what_is_open_and_directories_follow_a_rename() {
         let inodes = Inodes::default();
         let open = inodes.look_up(node("/d/open", 1, Face::File));
         let shut = inodes.look_up(node("/d/shut", 2, Face::File));
+        let dir = inodes.look_up(node("/d", 3, Face::Directory));
         inodes.open(open);
         inodes.renamed(&ZnodePath::parse("/d").unwrap(), &ZnodePath::parse("/e").unwrap());
         assert_eq!(inodes.node(open).unwrap().path.as_str(), "/e/open");
         assert_eq!(inodes.node(shut).unwrap().path.as_str(), "/d/shut");
+        assert_eq!(inodes.node(dir).unwrap().path.as_str(), "/e");
         assert_eq!(inodes.at(&ZnodePath::parse("/e/open").unwrap()), [open]);
         assert!(inodes.at(&ZnodePath::parse("/d/open").unwrap()).is_empty());
     }

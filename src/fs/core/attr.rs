@@ -67,6 +67,9 @@ impl<S: Store> Core<S> {
 
     fn resize_scratch(&self, node: &Node, id: u64, size: usize) -> Result<()> {
         self.check_size(&node.path, 0, size)?;
+        if self.scratch.get(&node.path).is_none_or(|found| found.id != id) {
+            return Err(Errno::ESTALE);
+        }
         let edited = self.scratch.edit(&node.path, id, |old| edit::resize(old, size).into_owned());
         if edited { Ok(()) } else { Err(Errno::ENOSPC) }
     }

@@ -16,7 +16,7 @@ impl<S: Store> Core<S> {
     /// Reads from an open file.
     ///
     /// # Errors
-    /// `EIO` on an ephemeral whose session is lost, or when a lock is that was taken through the handle; `ESTALE` when the file is gone and nothing of it was read before.
+    /// `EIO` on an ephemeral whose session is lost, or when a lock is that was taken through the handle; `ESTALE` when the file is gone and was not opened for reading.
     pub async fn read(&self, fh: Fh, offset: u64, size: usize) -> Result<Bytes> {
         match &*self.handle(fh)? {
             Handle::File(file) => self.read_file(file, offset, size).await,
@@ -58,7 +58,7 @@ impl<S: Store> Core<S> {
         Ok(read)
     }
 
-    /// Bases a handle on the current version. When the file is gone, it stays with the last one.
+    /// Bases a handle on the current version. When the file is gone, it stays with the last one, or with that of the open.
     pub(super) async fn rebase(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<(Bytes, Stat)> {
         let node = self.changes.inodes.node(file.ino).ok_or(Errno::ESTALE)?;
         let current = match self.read_znode(&node.path).await {
@@ -70,10 +70,14 @@ impl<S: Store> Core<S> {
             (Some((_, stat)), _, Some(version)) if stat.version != version => Err(Errno::ESTALE),
             (Some(current), _, _) => {
                 cursor.base = Some(current.clone());
+                cursor.opened = None;
                 Ok(current)
             }
             (None, Some(last), _) => Ok(last.clone()),
-            (None, None, _) => Err(Errno::ESTALE),
+            (None, None, _) => {
+                cursor.base.clone_from(&cursor.opened);
+                cursor.base.clone().ok_or(Errno::ESTALE)
+            }
         }
     }
 }

@@ -65,7 +65,8 @@ impl<S: Store> Core<S> {
         let Handle::Dir(listing) = &*handle else { return Err(Errno::ENOTDIR) };
         let mut listing = listing.lock().await;
         if offset == 0 || listing.names.is_none() {
-            let path = listing.path.clone();
+            // It may have been renamed since it was opened.
+            let path = self.dir(ino)?;
             self.read_ahead(&path).await;
             let scratch = self.scratch.list(&path);
             *listing = Listing { names: Some(self.children(&path).await?), scratch, ..Listing::new(path) };

@@ -9,6 +9,7 @@ mod link;
 mod list;
 mod lock;
 mod lookup;
+mod moved;
 mod open;
 mod remote;
 mod remove;

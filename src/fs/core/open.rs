@@ -67,7 +67,13 @@ impl<S: Store> Core<S> {
     }
 
     async fn open_znode(&self, ino: Ino, node: &Node, access: Access, caller: Caller) -> Result<Opened> {
-        let stat = match self.stat(&node.path).await {
+        // Who opens a file for reading can read it, whatever happens to it before the first read.
+        let found = if access.read && !access.truncate {
+            self.read_znode(&node.path).await.map(|(data, stat)| (Some(data), stat))
+        } else {
+            self.stat(&node.path).await.map(|stat| (None, stat))
+        };
+        let (data, stat) = match found {
             Err(Errno::ENOENT) => return Err(Errno::ESTALE),
             result => result?,
         };
@@ -83,6 +89,9 @@ impl<S: Store> Core<S> {
         let opened = self.open_file(ino, &stat, access, how);
         if access.truncate {
             self.changes.inodes.file(ino).set_truncated(true);
+        }
+        if let (Some(data), Some(Handle::File(file))) = (data, self.handles.get(opened.fh).as_deref()) {
+            file.cursor.lock().await.opened = Some((data, stat));
         }
         Ok(opened)
     }

@@ -137,13 +137,20 @@ impl<S: Store> Core<S> {
     async fn relocate(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
         let deadline = Instant::now() + self.options.timeout;
         let mut pause = BACKOFF;
-        let done = loop {
+        let exchange = mode == RenameMode::Exchange;
+        let moving = self.moving(&[from, if exchange { to } else { from }]);
+        // Nobody may write to what is being renamed, or its version would be lost from sight.
+        let mut turns = Vec::new();
+        for file in moving.states() {
+            turns.push(file.write.lock().await);
+        }
+        let (ops, done) = loop {
             let ops = self.relocation(from, to, wish, mode).await?;
             if cost(&ops) > self.remote(from).multi_limit() {
                 return Err(Errno::EXDEV);
             }
             let error = match self.remote(from).multi(&ops).await {
-                Ok(done) => break done,
+                Ok(done) => break (ops, done),
                 Err(error) => error.error,
             };
             let moved = matches!(
@@ -161,17 +168,22 @@ impl<S: Store> Core<S> {
             tokio::time::sleep(jitter(pause)).await;
             pause *= 2;
         };
-        let assigned = match (done.into_iter().next(), wish) {
+        let assigned = match (done.first(), wish) {
             (Some(OpResult::Created(path)), Some(flags)) if flags.sequential => {
-                self.settle_sequential(to, flags, &path).await;
-                Some(path)
+                self.settle_sequential(to, flags, path).await;
+                Some(path.clone())
             }
             _ => None,
         };
         let to = assigned.as_ref().unwrap_or(to);
+        let place = |old: &ZnodePath| match old.rebase(from, to) {
+            None if exchange => old.rebase(to, from),
+            new => new,
+        };
+        self.base_anew(&moving, &ops, &done, place).await;
         self.forget_truncation(to);
         let inodes = &self.changes.inodes;
-        if mode == RenameMode::Exchange {
+        if exchange {
             let aside = ZnodePath::root().join_raw("zkmount exchange");
             inodes.renamed(to, &aside);
             inodes.renamed(from, to);

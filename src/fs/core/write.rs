@@ -408,6 +408,10 @@ impl<S: Store> Core<S> {
         // A scratch file is often a copy to be renamed onto a znode; swap files are larger, and never renamed.
         let end = offset.checked_add(data.len()).filter(|end| *end <= SCRATCH_LIMIT).ok_or(Errno::EFBIG)?;
         debug_assert!(end >= offset);
+        if self.scratch.get(&node.path).is_none_or(|found| found.id != scratch.id) {
+            // It was removed, or is a znode by now: what is written would be nowhere.
+            return Err(Errno::ESTALE);
+        }
         let edited = self.scratch.edit(&node.path, scratch.id, |old| {
             let offset = if scratch.access.append { old.len() } else { offset };
             edit::write_at(old, offset, data)
