@@ -143,3 +143,10 @@ pub fn put(path: PathBuf, text: &str) -> PathBuf {
     fs::write(&path, text).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));
     path
 }
+
+/// Unmounts and mounts again: a mount that knows nothing.
+#[track_caller]
+pub fn remount(mount: &Mount) {
+    assert!(mount.unmount().success());
+    mount.restart();
+}

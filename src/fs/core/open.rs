@@ -1,5 +1,6 @@
 //! Opening and closing files.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -87,11 +88,9 @@ impl<S: Store> Core<S> {
         };
         let how = OpenAs { guard, gather: access.truncate && self.is_backed_up(node, caller), ..OpenAs::default() };
         let opened = self.open_file(ino, &stat, access, how);
-        if access.truncate {
-            self.changes.inodes.file(ino).set_truncated(true);
-        }
-        if let (Some(data), Some(Handle::File(file))) = (data, self.handles.get(opened.fh).as_deref()) {
-            file.cursor.lock().await.opened = Some((data, stat));
+        if let Some(Handle::File(file)) = self.handles.get(opened.fh).as_deref() {
+            file.file.set_truncated(access.truncate || file.file.is_truncated());
+            file.cursor.lock().await.opened = data.map(|data| (data, stat));
         }
         Ok(opened)
     }
@@ -120,7 +119,8 @@ impl<S: Store> Core<S> {
             owner: how.owner,
             held: how.held,
             gather: how.gather || self.options.commit == Commit::Close,
-            file: inodes.file(ino),
+            // What a version holds does not change: its truncation by one is not seen by the others.
+            file: if how.guard.is_some() { Arc::default() } else { inodes.file(ino) },
             fresh: AtomicBool::new(how.made),
             cursor: AsyncMutex::new(Cursor { base: made, ..Cursor::default() }),
             lock: LockMark::default(),

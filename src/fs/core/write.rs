@@ -378,8 +378,13 @@ impl<S: Store> Core<S> {
         if !is_same(node, &stat) {
             return Err(Errno::ESTALE);
         }
+        let guard = match node.face {
+            Face::View(View::Version(version)) if version != stat.version => return Err(Errno::ESTALE),
+            Face::View(View::Version(version)) => Some(version),
+            _ => None,
+        };
         if old.len() != size {
-            let version = if size == 0 { None } else { Some(stat.version) };
+            let version = if size == 0 { guard } else { Some(stat.version) };
             self.set_data(node, edit::resize(&old, size).into_owned().into(), version).await?;
         }
         Ok(())

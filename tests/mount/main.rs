@@ -1,0 +1,16 @@
+//! The mount as users meet it: real kernel mounts, real shells, a real ZooKeeper, independent witnesses.
+//!
+//! One binary, so that its tests share a server. Each test works below a chroot of its own ([`rig::Server::chroot`]), and
+//! one that disturbs the server boots its own. `cargo test --test mount NAME` runs the tests whose name contains NAME.
+//!
+//! A comment `// > SENTENCE` quotes the promise of SEMANTICS.md that the test shows.
+
+mod appends;
+mod attributes;
+mod host;
+mod kinds;
+mod names;
+mod races;
+mod smoke;
+mod views;
+mod world;
