@@ -193,6 +193,9 @@ impl Board {
             self.seen.store(0, Ordering::SeqCst);
         }
         told.watch = watcher.map(|watcher| Watch { watcher, link: Arc::clone(link) });
+        // Good news last: who sees the state finds the sink informed. (Of bad news the state comes first.)
+        told.sink.event(Event::Session(StateChange::Connected(link.session)));
+        told.sink.event(if live { Event::Gap } else { Event::Blind });
         self.status.send_modify(|status| {
             status.incarnation += u64::from(new);
             status.connections = link.number;
@@ -202,8 +205,6 @@ impl Board {
             status.validity = Some(Arc::clone(&link.validity));
             status.live = live;
         });
-        told.sink.event(Event::Session(StateChange::Connected(link.session)));
-        told.sink.event(if live { Event::Gap } else { Event::Blind });
         drop(told);
         if live {
             let (board, number) = (Arc::clone(self), link.number);

@@ -156,15 +156,11 @@ pub enum OpenError {
     Failed(String),
 }
 
-/// Asks one server for a connection, with a new session or for one to go on with.
+/// Asks a server for a connection, with a new session or for one to go on with.
 ///
 /// # Errors
 /// When it was not granted.
-pub async fn open(
-    settings: &Settings,
-    address: SocketAddr,
-    session: Option<&zk::SessionInfo>,
-) -> Result<Opened, OpenError> {
+pub async fn open(settings: &Settings, server: &str, session: Option<&zk::SessionInfo>) -> Result<Opened, OpenError> {
     let patience = settings.connection_timeout();
     let mut connector = zk::Client::connector()
         .with_session_timeout(settings.session_timeout)
@@ -178,14 +174,13 @@ pub async fn open(
     }
     let tasks = Tasks::new();
     let sent = Boot::now();
-    let cluster = address.to_string();
-    let connected = timeout(patience, tasks.scope(connector.connect(&cluster))).await;
+    let connected = timeout(patience, tasks.scope(connector.connect(server))).await;
     let client = match connected {
         Ok(Ok(client)) => client,
         Ok(Err(zk::Error::SessionExpired)) => return Err(OpenError::Expired),
         Ok(Err(zk::Error::AuthFailed)) => return Err(OpenError::AuthFailed),
         Ok(Err(error)) => return Err(OpenError::Failed(error.to_string())),
-        Err(_) => return Err(OpenError::Failed(format!("no answer from {address}"))),
+        Err(_) => return Err(OpenError::Failed(format!("no answer from {server}"))),
     };
     match client.chroot(settings.chroot_str().to_owned()) {
         Ok(client) => Ok(Opened { client, tasks, sent }),

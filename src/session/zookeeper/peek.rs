@@ -89,31 +89,17 @@ impl Shared {
         if !with_data {
             return self.peek_singly(paths).await;
         }
-        let send = |client: zk::Client| -> Answer<Vec<zk::MultiReadResult>> {
-            let paths: Vec<ZnodePath> = paths.to_vec();
-            Box::pin(async move {
-                let mut reader = client.new_multi_reader();
-                paths.iter().try_for_each(|path| reader.add_get_data(path.as_str()))?;
-                reader.commit().await
-            })
-        };
-        let results = match self.read(Asks::Server, send).await {
+        let read = self.read(Asks::Server, |client| multi_read(client, paths.to_vec())).await;
+        let mut peeks = match read {
             Err(StoreError::Unsupported(_)) => return self.peek_singly(paths).await,
-            results => results?,
+            peeks => peeks?,
         };
-        if results.len() != paths.len() {
-            return Err(StoreError::Unexpected(format!("{} answers to {} reads", results.len(), paths.len())));
-        }
-        let mut peeks = Vec::with_capacity(paths.len());
-        for (path, result) in paths.iter().zip(results) {
-            peeks.push(match result {
-                zk::MultiReadResult::Data { data, stat } => {
-                    Ok(Peek { stat: self.board.note(wire::stat(&stat)), data: Some(data.into()) })
-                }
-                zk::MultiReadResult::Error { err: zk::Error::NoAuth } => self.peek_one(path).await,
-                zk::MultiReadResult::Error { err } => Err(wire::part_error(&err)),
-                _ => Err(StoreError::Unexpected("another answer than was asked for".to_owned())),
-            });
+        for (path, peek) in paths.iter().zip(&mut peeks) {
+            match peek {
+                Ok(peek) => drop(self.board.note(peek.stat)),
+                Err(StoreError::NoAuth) => *peek = self.peek_one(path).await,
+                Err(_) => {}
+            }
         }
         Ok(peeks)
     }
@@ -132,4 +118,21 @@ impl Shared {
         });
         failed.map_or(Ok(peeks), Err)
     }
+}
+
+/// Sends one request for the data and Stats of many znodes.
+pub fn multi_read(client: zk::Client, paths: Vec<ZnodePath>) -> Answer<Vec<Result<Peek, StoreError>>> {
+    let peek = |result| match result {
+        zk::MultiReadResult::Data { data, stat } => Ok(Peek { stat: wire::stat(&stat), data: Some(data.into()) }),
+        zk::MultiReadResult::Error { err } => Err(wire::part_error(&err)),
+        _ => Err(StoreError::Unexpected("another answer than was asked for".to_owned())),
+    };
+    Box::pin(async move {
+        let mut reader = client.new_multi_reader();
+        paths.iter().try_for_each(|path| reader.add_get_data(path.as_str()))?;
+        let mut peeks: Vec<_> = reader.commit().await?.into_iter().map(peek).collect();
+        let missing = || Err(StoreError::Unexpected("no answer to one of many reads".to_owned()));
+        peeks.resize_with(paths.len(), missing);
+        Ok(peeks)
+    })
 }

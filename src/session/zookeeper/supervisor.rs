@@ -17,7 +17,7 @@ use super::connect::{Backoff, ConnectError, OpenError, Opened, check_chroot, ope
 use super::ephemerals::Stray;
 use super::link::{Asks, Link, Reply};
 use super::settings::{ConnectString, OnLost, Settings};
-use super::{Shared, wire};
+use super::{Shared, peek, wire};
 use crate::mapping::ZnodePath;
 use crate::session::StoreError;
 
@@ -46,7 +46,7 @@ pub async fn connect(shared: &Arc<Shared>) -> Result<First, ConnectError> {
         loop {
             let address = probe(&servers, settings.operation_timeout).await?;
             reached = true;
-            match open(settings, address, None).await {
+            match open(settings, &address.to_string(), None).await {
                 Ok(opened) => return Ok(opened),
                 Err(OpenError::AuthFailed) => return Err(ConnectError::AuthFailed),
                 Err(OpenError::Expired) => {}
@@ -192,9 +192,13 @@ impl Shared {
     }
 
     async fn attempt(&self, servers: &ConnectString, session: Option<&zk::SessionInfo>) -> Result<Opened, OpenError> {
+        // With one server there is no choice to make, and no reason to knock first.
+        if servers.servers.len() == 1 {
+            return open(&self.settings, &servers.servers(), session).await;
+        }
         let patience = self.settings.connection_timeout();
         let address = probe(servers, patience).await.map_err(|error| OpenError::Failed(error.to_string()))?;
-        open(&self.settings, address, session).await
+        open(&self.settings, &address.to_string(), session).await
     }
 
     fn lose(&self, last: &Link) {
@@ -244,11 +248,14 @@ impl Shared {
     async fn prepare(self: &Arc<Shared>, link: &Arc<Link>) -> Result<(), StoreError> {
         let deadline = Some(Instant::now() + self.settings.operation_timeout);
         let sync = |client: zk::Client| -> super::Answer<()> { Box::pin(async move { client.sync("/").await }) };
-        answer(link.request(deadline, Asks::Leader, sync).await)?;
         let watch = |client: zk::Client| -> super::Answer<zk::PersistentWatcher> {
             Box::pin(async move { client.watch("/", zk::AddWatchMode::PersistentRecursive).await })
         };
-        let watcher = match link.request(deadline, Asks::Server, watch).await {
+        // Both leave at once, and in this order.
+        let (synced, watched) =
+            tokio::join!(link.request(deadline, Asks::Leader, sync), link.request(deadline, Asks::Server, watch),);
+        answer(synced)?;
+        let watcher = match watched {
             Reply::Refused(error) => {
                 self.warn_unwatched.call_once(|| {
                     tracing::warn!(%error, "the server has no recursive watches (3.6 has): changes are seen late");
@@ -281,15 +288,9 @@ impl Shared {
             }
             reply => answer(reply)?.iter().filter_map(|path| ZnodePath::parse(path).ok()).collect(),
         };
-        let mut found = Vec::new();
-        for path in self.ephemerals.suspects(all) {
-            if let Some(stray) = look(link, deadline, &path).await?
-                && stray.stat.ephemeral_owner == link.session
-            {
-                found.push((path, stray));
-            }
-        }
-        self.ephemerals.census(found);
+        let suspects = self.ephemerals.suspects(all);
+        let found = look(link, deadline, &suspects).await?;
+        self.ephemerals.census(found.into_iter().filter(|(_, stray)| stray.stat.ephemeral_owner == link.session));
         Ok(())
     }
 }
@@ -305,21 +306,40 @@ async fn children(link: &Link, deadline: Option<Instant>, parent: &ZnodePath) ->
     }
 }
 
-async fn look(link: &Link, deadline: Option<Instant>, path: &ZnodePath) -> Result<Option<Stray>, StoreError> {
-    let get = |client: zk::Client| -> super::Answer<(Vec<u8>, zk::Stat)> { Box::pin(client.get_data(path.as_str())) };
-    match link.request(deadline, Asks::Server, get).await {
-        Reply::Refused(StoreError::NoNode) => return Ok(None),
-        Reply::Refused(StoreError::NoAuth) => {}
-        reply => {
-            let (data, stat) = answer(reply)?;
-            return Ok(Some(Stray { stat: wire::stat(&stat), data: Some(data.into()) }));
+/// What is at these paths, read in one request: a connection that has just been made may be lost at any of them.
+async fn look(
+    link: &Link,
+    deadline: Option<Instant>,
+    paths: &[ZnodePath],
+) -> Result<Vec<(ZnodePath, Stray)>, StoreError> {
+    let mut found = Vec::with_capacity(paths.len());
+    if paths.is_empty() {
+        return Ok(found);
+    }
+    let read = |client: zk::Client| peek::multi_read(client, paths.to_vec());
+    let results = match link.request(deadline, Asks::Server, read).await {
+        // Whoever has no multi-reads is asked for one after the other.
+        Reply::Refused(StoreError::Unsupported(_)) => paths.iter().map(|_| Err(StoreError::NoAuth)).collect(),
+        reply => answer(reply)?,
+    };
+    for (path, result) in paths.iter().zip(results) {
+        match result {
+            Ok(peek) => found.push((path.clone(), Stray { stat: peek.stat, data: peek.data })),
+            Err(StoreError::NoAuth) => {
+                let exists = |client: zk::Client| -> super::Answer<Option<zk::Stat>> {
+                    Box::pin(client.check_stat(path.as_str()))
+                };
+                match link.request(deadline, Asks::Server, exists).await {
+                    Reply::Refused(_) => {}
+                    reply => found.extend(
+                        answer(reply)?.map(|stat| (path.clone(), Stray { stat: wire::stat(&stat), data: None })),
+                    ),
+                }
+            }
+            Err(_) => {}
         }
     }
-    let exists = |client: zk::Client| -> super::Answer<Option<zk::Stat>> { Box::pin(client.check_stat(path.as_str())) };
-    match link.request(deadline, Asks::Server, exists).await {
-        Reply::Refused(StoreError::NoNode | StoreError::NoAuth) => Ok(None),
-        reply => Ok(answer(reply)?.map(|stat| Stray { stat: wire::stat(&stat), data: None })),
-    }
+    Ok(found)
 }
 
 /// The answer to a request without which the connection is of no use.

@@ -1,0 +1,126 @@
+//! The connection goes, the session lives on.
+
+use std::time::Duration;
+
+use rig::{Direction, Mode, until};
+use zkmount::session::{Change, CreateMode, Event, SessionState, StateChange, Store, StoreError};
+
+use crate::world::{World, creation, path};
+
+#[test]
+fn the_watch_is_made_again() {
+    let world = World::new();
+    let id = world.session();
+    assert_eq!(world.seen.take(), [Event::Session(StateChange::Connected(id)), Event::Gap]);
+    for round in 1..=5 {
+        let before = world.store.session();
+        assert_eq!((before.connections, before.incarnation, before.live), (round, 1, true));
+        assert_eq!(world.proxy.cut(), 1);
+        world.until_connected(before.connections);
+        let story = [
+            Event::Blind,
+            Event::Session(StateChange::Suspended(id)),
+            Event::Session(StateChange::Connected(id)),
+            Event::Gap,
+        ];
+        assert_eq!(world.seen.states(), story);
+        let name = format!("/n{round}");
+        world.witness.create(&world.real(&name), b"", Mode::Persistent).unwrap();
+        until("the change is announced", || world.seen.has(&name, Change::Created));
+        world.seen.take();
+    }
+}
+
+#[test]
+fn what_happened_meanwhile_is_seen_by_the_first_read() {
+    let world = World::new();
+    world.create("/a", CreateMode::Persistent).unwrap();
+    for version in 1..=5 {
+        world.proxy.down();
+        world.witness.set(&world.real("/a"), b"x", None).unwrap();
+        world.proxy.accept();
+        assert_eq!(world.exists("/a").unwrap().version, version);
+        let told = world.seen.take();
+        let blind = told.iter().position(|event| *event == Event::Blind).expect("it was told that it is blind");
+        assert!(told[blind..].contains(&Event::Gap), "and that it no longer is, before the result: {told:?}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_late() {
+    let world = World::with(|settings| zkmount::session::zookeeper::Settings {
+        operation_timeout: Duration::from_millis(300),
+        ..settings
+    });
+    let before = world.store.session();
+    world.proxy.down();
+    until("the store notices", || world.store.session().state == SessionState::Suspended);
+    assert_eq!(world.create("/a", CreateMode::Persistent).unwrap_err(), StoreError::TimedOut);
+    assert_eq!(world.create("/e", CreateMode::Ephemeral).unwrap_err(), StoreError::TimedOut);
+    assert_eq!(world.exists("/a").unwrap_err(), StoreError::TimedOut);
+    let view = world.store.session();
+    assert_eq!((view.state, view.id, view.live), (SessionState::Suspended, before.id, false));
+    assert!(view.validity < view.timeout);
+    world.proxy.accept();
+    world.until_connected(before.connections);
+    until("it can be used again", || world.wait(world.store.sync(&path("/"))).is_ok());
+    let names = [world.real("/a"), world.real("/e")];
+    let late =
+        world.proxy.requests().into_iter().filter(|request| request.paths.iter().any(|path| names.contains(path)));
+    assert_eq!(late.count(), 0);
+    assert_eq!(world.applied(), []);
+    assert_eq!(world.store.session().incarnation, 1);
+}
+
+#[test]
+fn operations_wait_for_the_connection() {
+    let world = World::new();
+    world.proxy.down();
+    until("the store notices", || world.store.session().state == SessionState::Suspended);
+    let creating = world.spawn(async |store| store.create(&creation("/a", CreateMode::Persistent)).await);
+    let reading = world.spawn(async |store| store.children(&path("/")).await);
+    assert!(!creating.is_finished() && !reading.is_finished());
+    world.proxy.accept();
+    world.wait(creating).unwrap().unwrap();
+    world.wait(reading).unwrap().unwrap();
+    assert_eq!(world.counts("/a"), [1, 0, 0]);
+}
+
+#[test]
+fn a_silent_connection_is_given_up() {
+    // Both directions, then each alone: replies that do not come, and requests that do not arrive.
+    for directions in [&Direction::BOTH[..], &[Direction::ToClient], &[Direction::ToServer]] {
+        let world = World::with(|settings| zkmount::session::zookeeper::Settings {
+            session_timeout: Duration::from_secs(20),
+            operation_timeout: Duration::from_secs(20),
+            ..settings
+        });
+        world.create("/e", CreateMode::Ephemeral).unwrap();
+        let before = world.store.session();
+        directions.iter().for_each(|direction| world.proxy.stall(*direction));
+        let reading = world.spawn(async |store| store.exists(&path("/e")).await);
+        world.proxy.flow();
+        let stat = world.wait(reading).unwrap().unwrap();
+        assert_eq!(stat.ephemeral_owner, before.id, "the session has lived on");
+    }
+}
+
+#[test]
+fn a_restarted_server_is_found_again() {
+    let server = rig::Server::boot();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = zkmount::session::zookeeper::Settings {
+        operation_timeout: Duration::from_secs(30),
+        session_timeout: Duration::from_secs(30),
+        ..zkmount::session::zookeeper::Settings::new(server.address())
+    };
+    let store = runtime.block_on(zkmount::session::ZooKeeper::connect(settings, std::sync::Arc::new(()))).unwrap();
+    let (_, stat) = runtime.block_on(store.create(&creation("/e", CreateMode::Ephemeral))).unwrap();
+    let id = store.session().id;
+    server.kill9();
+    until("the store notices", || store.session().state == SessionState::Suspended);
+    server.restart();
+    assert_eq!(runtime.block_on(store.exists(&path("/e"))).unwrap(), stat);
+    assert_eq!((store.session().id, store.session().incarnation), (id, 1));
+    runtime.block_on(store.close());
+}
