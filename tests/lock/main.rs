@@ -1,8 +1,10 @@
 //! Locks of the whole cluster, taken by the programs that people use, on two mounts of a real ZooKeeper.
 
+mod checker;
 mod death;
 mod fcntl;
 mod files;
+mod fire;
 mod flock;
 mod interop;
 mod place;
