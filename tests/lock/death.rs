@@ -36,7 +36,7 @@ fn a_child_that_inherits_the_descriptor_keeps_the_lock() {
 fn a_killed_daemon_passes_the_lock_on_when_its_session_ends() {
     // > When a daemon or its host dies, its locks pass on at the session timeout.
     let connect = shared_server().chroot("daemon");
-    let doomed = Mount::options(&connect).args(&["--session-timeout", "3s"]).mount();
+    let doomed = Mount::options(&connect).args(&["--session-timeout", "4s"]).mount();
     let place = Place::of(doomed, Mount::new(&connect), &connect);
     let holder = start(&place.a, "exec 9<f; flock 9; echo held; sleep 600 & wait", "held");
     let waiter = place.b.script(Shell::Bash, "exec flock -w 25 f echo mine").start();

@@ -1,11 +1,12 @@
 //! flock(1) on two hosts: refusing, waiting, giving up.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::time::Duration;
 
-use rig::{Shell, Workdir, until};
+use rig::{Op, Proxy, Shell, Workdir, shared_server, until};
 
-use crate::place::{Place, hold};
+use crate::place::{Place, hold, until_says};
 
 #[test]
 fn a_busy_lock_is_refused_or_waited_for_a_while() {
@@ -107,4 +108,32 @@ fn an_upgrade_lets_others_in_between() {
     place.until_queue("/.f.lock", 0);
     place.a.bash("exec 9<f; flock -s 9 && flock -n -x 9 && flock -n -s 9 && flock -u 9").success();
     place.until_queue("/.f.lock", 0);
+}
+
+#[test]
+fn a_hand_over_wakes_one_waiter_however_many_there_are() {
+    // > A hand-over wakes one waiter and costs the same number of requests, however many there are.
+    let connect = shared_server().chroot("herd");
+    let proxy = Proxy::to(shared_server());
+    let place = Place::on(&proxy.instead_of(&connect), &connect, &connect);
+    let mut jobs = VecDeque::from([hold(&place.a, "f")]);
+    for length in [3, 20] {
+        while jobs.len() < length {
+            let script = "exec flock f sh -c 'echo held; exec sleep 600'";
+            jobs.push_back(place.a.script(Shell::Bash, script).start());
+            place.until_queue("/.f.lock", jobs.len());
+        }
+        // All of them stand and wait: none of them has yet to look.
+        let waiting = format!("zkmount_lock_waiters {}", length - 1);
+        until("all wait", || place.a.bash("cat @metrics").lines().contains(&waiting.as_str()));
+        let holder = jobs.pop_front().unwrap();
+        let (requests, ()) = proxy.requests_of(|| {
+            holder.kill9();
+            until_says(&jobs[0], "held");
+        });
+        // Once in a while each waiter looks whether its predecessor is there: not for a hand-over.
+        let here = requests.iter().filter(|request| request.paths.iter().any(|path| path.contains("/.f.lock")));
+        let ops: Vec<Op> = here.map(|request| request.op).filter(|op| *op != Op::Exists).collect();
+        assert_eq!(ops, [Op::Delete, Op::GetChildren2], "{length} in the queue");
+    }
 }

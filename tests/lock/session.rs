@@ -86,7 +86,7 @@ fn a_lost_session_poisons_the_descriptor() {
 fn a_frozen_daemon_loses_its_locks_and_writes_nothing_afterwards() {
     // > A daemon that was stopped for longer than its session takes no write to a file that it had locked, whoever has the lock by now.
     let connect = shared_server().chroot("frozen");
-    let doomed = Mount::options(&connect).args(&["--session-timeout", "2s"]).mount();
+    let doomed = Mount::options(&connect).args(&["--session-timeout", "4s"]).mount();
     let place = Place::of(doomed, Mount::new(&connect), &connect);
     let holder = Holder::start(&place.a);
     let before = token(&place.b);
@@ -103,7 +103,7 @@ fn a_frozen_daemon_loses_its_locks_and_writes_nothing_afterwards() {
 #[test]
 fn a_partition_in_one_direction_ends_like_one_in_both() {
     let (proxy, through, connect) = direct_and_proxied("oneway");
-    let doomed = Mount::options(&through).args(&["--session-timeout", "2s"]).mount();
+    let doomed = Mount::options(&through).args(&["--session-timeout", "4s"]).mount();
     let place = Place::of(doomed, Mount::new(&connect), &connect);
     let holder = Holder::start(&place.a);
     // The server hears nothing; what it says arrives.

@@ -72,7 +72,13 @@ impl<S: Store> Core<S> {
             Some(held) => self.unlock(key, &held).await?,
             None => {}
         }
-        let site = self.lock_site(ino).await?;
+        let site = match mark.site.get() {
+            Some(site) => site.clone(),
+            None => self.lock_site(ino).await?,
+        };
+        if matches!(&*handle, Handle::Text(_)) {
+            mark.site.get_or_init(|| site.clone());
+        }
         self.check_writable(&site.dir.join_raw("contender"))?;
         let claim = Claim { key, fh, mode, wait, pid: lock.pid };
         let held = self.recipe(site).acquire(&claim, cancel).await?;

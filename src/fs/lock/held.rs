@@ -1,9 +1,10 @@
 //! Locks that are held, and whether they are lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::contender::Mode;
+use super::recipe::Site;
 use crate::fs::handle::Fh;
 use crate::mapping::{SessionId, ZnodePath, Zxid};
 use crate::session::{SessionState, SessionView};
@@ -53,11 +54,16 @@ pub fn is_alive(session: SessionId, now: &SessionView) -> bool {
 
 /// The locks that were taken through one handle, which is of no use any more once one of them is lost.
 #[derive(Debug, Default)]
-pub struct LockMark(Mutex<Vec<Arc<Held>>>);
+pub struct LockMark {
+    locks: Mutex<Vec<Arc<Held>>>,
+    /// Where a view's lock is, found out once: that depends on the kind of its znode, whose Stat changes with every
+    /// contender.
+    pub site: OnceLock<Site>,
+}
 
 impl LockMark {
     fn locks(&self) -> MutexGuard<'_, Vec<Arc<Held>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A lock was taken through the handle.

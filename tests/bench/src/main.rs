@@ -2,6 +2,7 @@
 //!
 //! Nothing here passes or fails. `scripts/bench` builds and runs it; each subject is a file.
 
+mod lock;
 mod report;
 mod walk;
 
@@ -9,7 +10,10 @@ use std::process::ExitCode;
 
 type Subject = (&'static str, &'static str, fn());
 
-const SUBJECTS: [Subject; 1] = [("walk", "listing and walking large trees, beside the raw client", walk::run)];
+const SUBJECTS: [Subject; 2] = [
+    ("lock", "taking locks and handing them over, beside kazoo's Lock", lock::run),
+    ("walk", "listing and walking large trees, beside the raw client", walk::run),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
