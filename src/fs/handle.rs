@@ -113,7 +113,7 @@ pub struct OpenScratch {
 #[derive(Debug)]
 pub enum Handle {
     /// A file, or a znode through a view of its data.
-    File(OpenFile),
+    File(Box<OpenFile>),
     /// A text.
     Text(OpenText),
     /// A scratch file.

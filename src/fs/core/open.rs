@@ -125,7 +125,7 @@ impl<S: Store> Core<S> {
             cursor: AsyncMutex::new(Cursor { base: made, ..Cursor::default() }),
             lock: LockMark::default(),
         };
-        Opened { fh: self.handles.insert(ino, Handle::File(handle)), stream: false }
+        Opened { fh: self.handles.insert(ino, Handle::File(Box::new(handle))), stream: false }
     }
 
     /// The last descriptor of an open file is closed. What waits for it is committed; close(2) has long returned, so
