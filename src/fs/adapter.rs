@@ -8,6 +8,7 @@ use std::fmt::{self, Display};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +26,8 @@ use super::core::{Attr, Caller, Core, Created, Entry, Lock, Opened, Range, Renam
 use super::handle::Fh;
 use super::inode::Ino;
 use super::lock::{Cancel, Mode, patience};
+use super::own;
+use super::replay::{REPLAY, Stage};
 use crate::error::Errno;
 use crate::session::Store;
 
@@ -39,11 +42,12 @@ type Operation<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 pub struct Adapter<S> {
     core: Arc<Core<S>>,
     runtime: Handle,
+    stage: Arc<Stage>,
 }
 
 impl<S> Clone for Adapter<S> {
     fn clone(&self) -> Adapter<S> {
-        Adapter { core: self.core.clone(), runtime: self.runtime.clone() }
+        Adapter { core: self.core.clone(), runtime: self.runtime.clone(), stage: self.stage.clone() }
     }
 }
 
@@ -97,9 +101,14 @@ impl Display for Path<'_> {
 }
 
 impl<S: Store> Adapter<S> {
-    /// Over a core, with the runtime in which long operations go on.
-    pub fn new(core: Arc<Core<S>>, runtime: Handle) -> Adapter<S> {
-        Adapter { core, runtime }
+    /// Over a core, with the runtime in which long operations go on, and the stage of those who tell what others change.
+    pub fn new(core: Arc<Core<S>>, runtime: Handle, stage: Arc<Stage>) -> Adapter<S> {
+        Adapter { core, runtime, stage }
+    }
+
+    /// Tells whether a request comes from the thread that makes the kernel tell what others change.
+    fn is_replay(&self, request: &Request) -> bool {
+        self.stage.is_actor(request.pid())
     }
 
     /// Runs an operation and replies. `take_back` undoes what an operation did whose caller no longer waits.
@@ -134,7 +143,8 @@ impl<S: Store> Adapter<S> {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let core = self.core.clone();
-        let mut operation: Operation<T> = Box::pin(operation(core.clone()));
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let mut operation: Operation<T> = Box::pin(own::for_caller(abandoned.clone(), operation(core.clone())));
         let _context = self.runtime.enter();
         // The waker does nothing: a task that goes on with the operation polls it at once with its own.
         if let Poll::Ready(result) = operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -151,6 +161,7 @@ impl<S: Store> Adapter<S> {
                 errno = give_up => errno,
             };
             label.log(&core, Some(errno));
+            abandoned.store(true, Ordering::SeqCst);
             reply(Err(errno));
             if let Ok(value) = operation.await
                 && let Some(undo) = take_back(core, value)
@@ -253,6 +264,9 @@ fn open_flags(opened: Opened) -> FopenFlags {
     if opened.stream { direct | FopenFlags::FOPEN_STREAM | FopenFlags::FOPEN_NONSEEKABLE } else { direct }
 }
 
+/// The file that is opened to tell of a change needs nothing at its close.
+const REPLAY_FLAGS: FopenFlags = FopenFlags::FOPEN_DIRECT_IO.union(FopenFlags::FOPEN_NOFLUSH);
+
 fn file_type(kind: FileKind) -> FileType {
     match kind {
         FileKind::File => FileType::RegularFile,
@@ -330,6 +344,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if self.is_replay(request) {
+            return reply_entry(reply)(self.stage.lookup(&self.core.changes().inodes, Ino(parent.0), name));
+        }
         let label = Label::named("lookup", request, parent, name);
         let (name, caller) = (name.to_owned(), caller(request));
         let operation = move |core: Arc<Core<S>>| async move { core.lookup(Ino(parent.0), &name, caller).await };
@@ -341,6 +358,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        if self.is_replay(request) {
+            return reply_attr(reply)(self.stage.attributes(Ino(ino.0), self.core.paint_root()));
+        }
         let operation = |core: Arc<Core<S>>| async move { core.getattr(Ino(ino.0)).await };
         self.run(Label::new("getattr", request, ino), operation, reply_attr(reply), nothing);
     }
@@ -367,6 +387,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        if self.is_replay(request) {
+            return reply_attr(reply)(self.stage.attributes(Ino(ino.0), self.core.paint_root()));
+        }
         let times = [atime, mtime];
         let wanted = Wanted {
             size,
@@ -396,6 +419,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        if self.is_replay(request) {
+            return reply_entry(reply)(self.stage.make(&self.core.changes().inodes, Ino(parent.0), name));
+        }
         let label = Label::named("mkdir", request, parent, name);
         let name = name.to_owned();
         let operation = |core: Arc<Core<S>>| async move { core.mkdir(Ino(parent.0), &name).await };
@@ -403,6 +429,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if self.is_replay(request) {
+            return reply_empty(reply)(self.stage.remove(Ino(parent.0), name));
+        }
         let label = Label::named("unlink", request, parent, name);
         let name = name.to_owned();
         let operation = |core: Arc<Core<S>>| async move { core.unlink(Ino(parent.0), &name).await };
@@ -410,6 +439,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if self.is_replay(request) {
+            return reply_empty(reply)(self.stage.remove(Ino(parent.0), name));
+        }
         let label = Label::named("rmdir", request, parent, name);
         let name = name.to_owned();
         let operation = |core: Arc<Core<S>>| async move { core.rmdir(Ino(parent.0), &name).await };
@@ -452,6 +484,12 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.is_replay(request) {
+            return match self.stage.open_file(Ino(ino.0)) {
+                Ok(fh) => reply.opened(FileHandle(fh.0), REPLAY_FLAGS),
+                Err(errno) => reply.error(reply_errno(errno)),
+            };
+        }
         let caller = caller(request);
         let operation = move |core: Arc<Core<S>>| async move { core.open(Ino(ino.0), flags.0, caller).await };
         self.run(Label::new("open", request, ino), operation, reply_open(reply), close);
@@ -467,6 +505,15 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        if self.is_replay(request) {
+            return match self.stage.make(&self.core.changes().inodes, Ino(parent.0), name) {
+                Ok(entry) => {
+                    let attr = file_attr(&entry.attributes);
+                    reply.created(&entry.ttl, &attr, Generation(0), FileHandle(REPLAY.0), REPLAY_FLAGS);
+                }
+                Err(errno) => reply.error(reply_errno(errno)),
+            };
+        }
         let label = Label::named("create", request, parent, name);
         let (name, caller) = (name.to_owned(), caller(request));
         let operation = move |core: Arc<Core<S>>| async move { core.create(Ino(parent.0), &name, flags, caller).await };
@@ -507,6 +554,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if Fh(fh.0) == REPLAY {
+            return reply_written(reply)(Ok(data.len()));
+        }
         let data = Bytes::copy_from_slice(data);
         let operation = move |core: Arc<Core<S>>| async move { core.write(Fh(fh.0), offset, data).await };
         self.run(Label::new("write", request, ino), operation, reply_written(reply), nothing);
@@ -534,6 +584,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     }
 
     fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
+        if Fh(fh.0) == REPLAY {
+            return reply.ok();
+        }
         let caller = caller(request);
         let operation = move |core: Arc<Core<S>>| async move {
             let flushed = core.flush(Fh(fh.0), caller).await;
@@ -553,6 +606,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        if Fh(fh.0) == REPLAY {
+            return reply.ok();
+        }
         let operation = move |core: Arc<Core<S>>| async move {
             core.release(Fh(fh.0)).await;
             Ok(())

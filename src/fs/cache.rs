@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::mapping::{Stat, ZnodePath};
+use crate::mapping::{Kind, Stat, ZnodePath, Zxid};
 use crate::session::{Change, Event};
 
 /// Changes that are remembered for the answers under way; an answer that was overtaken by more is not kept.
@@ -93,6 +93,10 @@ struct Inner {
     bytes: usize,
     hits: u64,
     misses: u64,
+    /// The last transaction that was seen; all up to it have been announced.
+    latest: Zxid,
+    /// The same, when the announcements were interrupted for the last time.
+    before_gap: Zxid,
 }
 
 /// Counters of a cache.
@@ -136,6 +140,22 @@ impl Cache {
     /// Tells whether changes are being announced.
     pub fn is_live(&self) -> bool {
         self.inner().live
+    }
+
+    /// The last transaction that was seen in an answer or an announcement. All up to it have been announced, as an announcement
+    /// comes before any answer that shows what it announces.
+    pub fn latest(&self) -> Zxid {
+        self.inner().latest
+    }
+
+    /// The last transaction that was seen before the announcements were interrupted.
+    pub fn before_gap(&self) -> Zxid {
+        self.inner().before_gap
+    }
+
+    /// The kind of a znode, if that is known. Does not count as a use.
+    pub fn kind(&self, path: &ZnodePath) -> Option<Kind> {
+        self.inner().entries.get(path).and_then(|entry| entry.stat).map(|stat| stat.kind())
     }
 
     /// The Stat of a znode.
@@ -182,6 +202,7 @@ impl Cache {
     /// Keeps an answer. `own` is the number of changes of the path that the request itself made.
     pub fn put(&self, ticket: Ticket, path: &ZnodePath, own: usize, fresh: Fresh) {
         let mut inner = self.inner();
+        inner.see(&fresh);
         if !inner.live || ticket.epoch != inner.epoch {
             return;
         }
@@ -221,7 +242,8 @@ impl Cache {
     pub fn apply(&self, event: &Event) {
         let mut inner = self.inner();
         match event {
-            Event::Node { path, change, .. } => {
+            Event::Node { path, change, zxid } => {
+                inner.latest = inner.latest.max(zxid.unwrap_or_default());
                 inner.seen += 1;
                 inner.recent.push_back(path.clone());
                 if inner.recent.len() > RECENT {
@@ -235,10 +257,16 @@ impl Cache {
                 }
             }
             Event::Gap => {
+                if inner.live {
+                    inner.before_gap = inner.latest;
+                }
                 inner.clear();
                 inner.live = true;
             }
             Event::Blind => {
+                if inner.live {
+                    inner.before_gap = inner.latest;
+                }
                 inner.clear();
                 inner.live = false;
             }
@@ -271,6 +299,12 @@ impl Inner {
         self.recent.clear();
         self.seen += 1;
         self.bytes = 0;
+    }
+
+    fn see(&mut self, fresh: &Fresh) {
+        if let Fresh::Stat(stat) | Fresh::Data(_, stat) | Fresh::Children(_, stat) = fresh {
+            self.latest = self.latest.max(stat.czxid).max(stat.mzxid).max(stat.pzxid);
+        }
     }
 
     fn keep(&mut self, path: &ZnodePath, fresh: Fresh) {

@@ -5,11 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::cache::Cache;
 use super::inode::Inodes;
 use super::notify::Notices;
+use super::own::Own;
+use super::replay::{Tiding, Tidings};
+use crate::mapping::{ZnodePath, Zxid};
 use crate::session::{Change, Event, Sink};
 
 /// The state that changes of the tree act on. A store gets it as its [`Sink`], the file system as its memory.
 ///
-/// Lock order: none of the locks in here is taken while another one is held.
+/// Lock order: `own`, then `tidings`. None of the other locks in here is taken while another one is held.
 pub struct Changes {
     /// What is known of the tree.
     pub cache: Cache,
@@ -17,6 +20,10 @@ pub struct Changes {
     pub inodes: Inodes,
     /// What the kernel is to be told.
     pub notices: Notices,
+    /// What this mount is changing itself.
+    pub(super) own: Own,
+    /// What those who watch are to be told.
+    pub tidings: Tidings,
     listeners: RwLock<Vec<Arc<dyn Sink>>>,
 }
 
@@ -33,6 +40,8 @@ impl Changes {
             cache: Cache::new(cache_bytes),
             inodes: Inodes::default(),
             notices: Notices::default(),
+            own: Own::default(),
+            tidings: Tidings::default(),
             listeners: RwLock::default(),
         })
     }
@@ -43,8 +52,36 @@ impl Changes {
     }
 }
 
+/// The name of a child that comes and goes within one transaction, to tell a directory that has data and never had a child
+/// from a file. Nobody is told of it.
+pub const MARK: &str = "zkmount-makes-a-directory";
+
+impl Changes {
+    /// Hands a change over to those who tell the kernel's watchers, if there can be any.
+    fn tell(&self, path: &ZnodePath, tiding: Tiding) {
+        if !self.tidings.is_open() {
+            return;
+        }
+        let (watchable, in_file) = self.inodes.is_watchable(path);
+        if in_file
+            && tiding.is(Change::Created)
+            && let Some(parent) = path.parent()
+        {
+            self.tidings.push(Tiding { path: parent, change: None, kind: None, after: tiding.after });
+        }
+        if watchable {
+            self.own.sort(path, tiding, |tiding| self.tidings.push(tiding));
+        }
+    }
+}
+
 impl Sink for Changes {
     fn event(&self, event: Event) {
+        let before = match &event {
+            Event::Node { path, change: Change::Deleted, .. } => self.cache.kind(path),
+            _ => None,
+        };
+        let after = self.cache.latest();
         self.cache.apply(&event);
         match &event {
             Event::Node { path, change, .. } => {
@@ -53,9 +90,19 @@ impl Sink for Changes {
                     self.inodes.touch(&parent);
                     self.notices.invalidate(self.inodes.at(&parent));
                 }
+                if path.name() == MARK {
+                    return;
+                }
+                if *change == Change::Deleted {
+                    self.own.forget(path);
+                }
+                self.tell(path, Tiding { path: path.clone(), change: Some(*change), kind: before, after });
             }
             Event::Gap | Event::Blind => {
                 self.notices.invalidate(self.inodes.all().into_iter().map(|(ino, _)| ino));
+                if event == Event::Gap && self.cache.before_gap() != Zxid::default() {
+                    self.tidings.push_gap(self.cache.before_gap());
+                }
             }
             Event::Session(_) => {}
         }

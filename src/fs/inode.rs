@@ -3,6 +3,9 @@
 //! An inode is one incarnation and face of a znode: its number is a hash of path, czxid and face, so that it is the same
 //! after a remount and on another host, and another one when the znode was deleted and made anew, or has become a directory.
 
+mod believed;
+mod told;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +13,8 @@ use std::time::SystemTime;
 
 use tokio::sync::Mutex as AsyncMutex;
 
+use self::believed::Believed;
+pub use self::told::Known;
 use crate::mapping::{View, ZnodePath, Zxid};
 
 /// The number of an inode.
@@ -127,11 +132,17 @@ struct Inode {
     /// When this mount last saw a child come or go.
     touched: Option<Box<SystemTime>>,
     file: Option<Arc<FileState>>,
+    /// Somebody else than the replay of changes refers to it, so that somebody may watch it.
+    asked: bool,
+    /// Those who watch were told that it is gone.
+    gone: bool,
+    /// The names in a directory that those who watch believe in.
+    believed: Option<Box<Believed>>,
 }
 
 impl Inode {
     fn new(node: Node) -> Inode {
-        Inode { node, lookups: 0, opens: 0, touched: None, file: None }
+        Inode { node, lookups: 0, opens: 0, touched: None, file: None, asked: false, gone: false, believed: None }
     }
 
     fn is_truncated(&self) -> bool {
@@ -149,6 +160,8 @@ pub struct Inodes {
 struct Table {
     inodes: HashMap<Ino, Inode>,
     paths: HashMap<ZnodePath, Few>,
+    /// Bytes of the names that are believed in.
+    believed: usize,
 }
 
 /// The inodes at one path: nearly always one.
@@ -169,7 +182,7 @@ impl Few {
 
 impl Table {
     fn insert(&mut self, ino: Ino, node: Node) -> &mut Inode {
-        let Table { inodes, paths } = self;
+        let Table { inodes, paths, .. } = self;
         inodes.entry(ino).or_insert_with(|| {
             add_path(paths, &node.path, ino);
             Inode::new(node)
@@ -191,6 +204,7 @@ impl Table {
             && ino != Ino::ROOT
             && let Some(inode) = self.inodes.remove(&ino)
         {
+            self.believed -= inode.believed.as_ref().map_or(0, |believed| believed.bytes());
             self.unlink_path(ino, &inode.node.path);
         }
     }
@@ -207,7 +221,9 @@ fn add_path(paths: &mut HashMap<ZnodePath, Few>, path: &ZnodePath, ino: Ino) {
 impl Default for Inodes {
     fn default() -> Inodes {
         let mut table = Table::default();
-        table.insert(Ino::ROOT, Node::root()).lookups = 1;
+        let root = table.insert(Ino::ROOT, Node::root());
+        root.lookups = 1;
+        root.asked = true;
         Inodes { table: Mutex::new(table) }
     }
 }
@@ -220,7 +236,11 @@ impl Inodes {
     /// Counts a look-up of a node, before it is told to the kernel.
     pub fn look_up(&self, node: Node) -> Ino {
         let ino = node.ino();
-        self.table().insert(ino, node).lookups += 1;
+        let mut table = self.table();
+        let inode = table.insert(ino, node);
+        inode.lookups += 1;
+        inode.asked = true;
+        inode.gone = false;
         ino
     }
 
@@ -350,6 +370,7 @@ impl Inodes {
             let Some(path) = inode.node.path.rebase(from, to) else { continue };
             let old = std::mem::replace(&mut inode.node.path, path.clone());
             inode.node.czxid = ANY;
+            inode.gone = false;
             table.unlink_path(ino, &old);
             add_path(&mut table.paths, &path, ino);
         }

@@ -17,6 +17,8 @@ pub mod lock;
 pub mod mount;
 pub mod notify;
 pub mod options;
+pub mod own;
+pub mod replay;
 pub mod scratch;
 pub mod walks;
 

@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::core::Core;
 use super::notify;
 use super::options::Options;
+use super::replay::{self, Stage};
 use crate::session::Store;
 
 /// Threads that take requests from the kernel. They never wait for the network, so a few are enough.
@@ -38,6 +39,7 @@ pub struct Mounted {
     mountpoint: PathBuf,
     session: Mutex<Option<BackgroundSession>>,
     changes: Arc<Changes>,
+    stage: Arc<Stage>,
 }
 
 /// Mounts a store on a directory. Requests are served from now on.
@@ -69,9 +71,12 @@ pub fn mount<S: Store>(
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
     let core = Arc::new(Core::new(store, changes.clone(), options));
-    let session = Session::new(Adapter::new(core, runtime), mountpoint, &config)?.spawn()?;
+    let stage = Arc::new(Stage::default());
+    let adapter = Adapter::new(core.clone(), runtime.clone(), stage.clone());
+    let session = Session::new(adapter, mountpoint, &config)?.spawn()?;
     notify::start(changes.clone(), session.notifier())?;
-    Ok(Mounted { mountpoint: mountpoint.to_owned(), session: Mutex::new(Some(session)), changes })
+    replay::start(core, stage.clone(), runtime, mountpoint.to_owned())?;
+    Ok(Mounted { mountpoint: mountpoint.to_owned(), session: Mutex::new(Some(session)), changes, stage })
 }
 
 impl Mounted {
@@ -80,7 +85,9 @@ impl Mounted {
     /// # Errors
     /// When the kernel and fusermount3 refuse.
     pub fn unmount(&self) -> io::Result<()> {
-        unmount(&self.mountpoint)
+        unmount(&self.mountpoint)?;
+        replay::stop(&self.stage, &self.changes.tidings);
+        Ok(())
     }
 
     /// Waits until the file system is unmounted, by whomever.
@@ -99,6 +106,7 @@ impl Mounted {
             ended
         });
         self.changes.notices.close();
+        replay::stop(&self.stage, &self.changes.tidings);
         ended
     }
 }

@@ -11,8 +11,9 @@ use crate::error::Errno;
 use crate::fs::cache::Fresh;
 use crate::fs::handle::{Access, Handle, OpenScratch};
 use crate::fs::inode::Ino;
-use crate::mapping::{Acl, Flags, Lifetime, Stat, ZnodePath};
-use crate::session::{CreateMode, Creation, Op, OpResult, Store, StoreError};
+use crate::fs::own::changes_of;
+use crate::mapping::{Flags, Lifetime, Stat, ZnodePath};
+use crate::session::{Change, CreateMode, Creation, Op, OpResult, Store, StoreError};
 
 /// A made or opened file.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +50,7 @@ impl<S: Store> Core<S> {
             };
         }
         let mode = file_mode(wish.as_ref())?;
-        match self.make_file(&path, Bytes::new(), mode, None).await {
+        match self.make_file(&path, Bytes::new(), mode, wish.is_none()).await {
             Ok(stat) => {
                 let entry = self.znode_entry(&path, &stat);
                 let held = wish.is_some_and(|flags| flags.lifetime == Lifetime::Held);
@@ -124,25 +125,31 @@ impl<S: Store> Core<S> {
         let mode = directory_mode(wish.as_ref())?;
         let creation = Creation { path: path.clone(), data: Bytes::new(), mode, acl: None };
         let ticket = self.changes.cache.ticket();
+        // The kernel tells of the name that was asked for, which with flags is not the directory's.
+        let own = if wish.is_none() { vec![(path.clone(), Change::Created)] } else { Vec::new() };
+        let own = self.changes.own(own);
         let (made, stat) = self.remote(&path).create(&creation).await.map_err(|error| self.lost(&path, error))?;
         self.changes.cache.put(ticket, &made, 1, Fresh::Stat(stat));
+        own.applied();
         self.came_or_went(&made);
         let entry = self.znode_entry(&made, &stat);
         // The name that was asked for is not the directory's.
         Ok(if mode.is_sequential() { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
     }
 
-    /// Makes a file in one transaction: an empty one with a setData, which tells it from a directory everywhere.
+    /// Makes a file in one transaction: an empty one with a setData, which tells it from a directory everywhere. `named` says
+    /// that the kernel knows it by its own name.
     pub(super) async fn make_file(
         &self,
         path: &ZnodePath,
         data: Bytes,
         mode: CreateMode,
-        acl: Option<Vec<Acl>>,
+        named: bool,
     ) -> std::result::Result<Stat, StoreError> {
         let ticket = self.changes.cache.ticket();
-        let creation = Creation { path: path.clone(), data: data.clone(), mode, acl };
+        let creation = Creation { path: path.clone(), data: data.clone(), mode, acl: None };
         let ops = file_ops(creation);
+        let own = self.changes.own(if named { changes_of(&ops) } else { Vec::new() });
         let made = if let [Op::Create(creation)] = &ops[..] {
             self.remote(path).create(creation).await.map(|(_, stat)| stat)
         } else {
@@ -157,6 +164,7 @@ impl<S: Store> Core<S> {
         match made {
             Ok(stat) => {
                 self.changes.cache.put(ticket, path, ops.len(), Fresh::Data(data, stat));
+                own.applied();
                 self.came_or_went(path);
                 Ok(stat)
             }

@@ -55,7 +55,7 @@ impl<S: Store> Core<S> {
             self.tag(&path, flags, &made, stat.czxid);
             return Ok(Entry { ttl: std::time::Duration::ZERO, ..self.znode_entry(&made, &stat) });
         }
-        let stat = self.make_file(&path, data, file_mode(wish.as_ref())?, None).await?;
+        let stat = self.make_file(&path, data, file_mode(wish.as_ref())?, wish.is_none()).await?;
         Ok(self.znode_entry(&path, &stat))
     }
 }

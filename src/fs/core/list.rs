@@ -69,7 +69,9 @@ impl<S: Store> Core<S> {
             let path = self.dir(ino)?;
             self.read_ahead(&path).await;
             let scratch = self.scratch.list(&path);
-            *listing = Listing { names: Some(self.children(&path).await?), scratch, ..Listing::new(path) };
+            let names = self.children(&path).await?;
+            self.changes.inodes.listed(&path, &names);
+            *listing = Listing { names: Some(names), scratch, ..Listing::new(path) };
         }
         let mut given = Vec::new();
         let mut at = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Attr, Caller, Core, Entry, Result, Target};
 use crate::error::Errno;
+use crate::fs::attributes::Attributes;
 use crate::fs::inode::{ANY, Face, Ino, Node};
 use crate::fs::scratch::Scratch;
 use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
@@ -12,6 +13,9 @@ use crate::session::Store;
 
 /// Scratch files show another mode than files, on which vim overwrites a file in place rather than replacing it.
 const SCRATCH_MODE: u16 = 0o600;
+
+/// The incarnation of a znode whose Stat may not be read.
+pub(in crate::fs) const HIDDEN: Zxid = Zxid(0);
 
 impl<S: Store> Core<S> {
     /// Looks a name up.
@@ -100,15 +104,35 @@ impl<S: Store> Core<S> {
         Entry { attributes: self.scratch_attributes(ino, scratch), ttl: Duration::ZERO }
     }
 
-    pub(super) fn scratch_attributes(&self, ino: Ino, scratch: &Scratch) -> crate::fs::attributes::Attributes {
+    pub(super) fn scratch_attributes(&self, ino: Ino, scratch: &Scratch) -> Attributes {
         let attributes = self.painter.local(ino, scratch.data.len() as u64, scratch.mtime);
-        crate::fs::attributes::Attributes { mode: attributes.mode & SCRATCH_MODE, ..attributes }
+        Attributes { mode: attributes.mode & SCRATCH_MODE, ..attributes }
     }
 
     /// Counts a look-up of a znode whose Stat may not be read.
     pub(super) fn hidden_entry(&self, path: &ZnodePath) -> Entry {
-        let ino = self.changes.inodes.look_up(Node { path: path.clone(), czxid: Zxid(0), face: Face::File });
+        let ino = self.changes.inodes.look_up(Node { path: path.clone(), czxid: HIDDEN, face: Face::File });
         Entry { attributes: self.painter.hidden(ino), ttl: Duration::ZERO }
+    }
+
+    /// The attributes of an inode whose node has this Stat.
+    pub(in crate::fs) fn paint(&self, ino: Ino, node: &Node, stat: &Stat) -> Attributes {
+        if node.czxid == HIDDEN { self.painter.hidden(ino) } else { self.painter.znode(ino, &node.face, stat, None) }
+    }
+
+    /// The attributes of the root.
+    pub(in crate::fs) fn paint_root(&self) -> Attributes {
+        self.painter.root(self.changes.inodes.touched(Ino::ROOT).unwrap_or(self.mounted))
+    }
+
+    /// The name under which a znode is shown.
+    pub(in crate::fs) fn shown(&self, name: &str) -> String {
+        self.options.names.show(name)
+    }
+
+    /// The name of a view of the directory that it is in.
+    pub(in crate::fs) fn shown_view(&self, keyword: &str) -> String {
+        format!("{}{keyword}", self.options.names.at())
     }
 
     /// The attributes of an inode.
@@ -165,7 +189,7 @@ impl<S: Store> Core<S> {
             return Err(Errno::ESTALE);
         }
         let attributes = self.painter.local(ino, 0, self.mounted);
-        Ok(Attr { attributes: crate::fs::attributes::Attributes { nlink: 0, ..attributes }, ttl: Duration::ZERO })
+        Ok(Attr { attributes: Attributes { nlink: 0, ..attributes }, ttl: Duration::ZERO })
     }
 }
 

@@ -30,6 +30,7 @@ pub use self::attr::Wanted;
 pub use self::create::Created;
 pub use self::list::DirItem;
 pub use self::lock::{Lock, Range};
+pub(super) use self::lookup::HIDDEN;
 pub use self::open::Opened;
 pub use self::rename::RenameMode;
 use super::attributes::{Attributes, Painter};

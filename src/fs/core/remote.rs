@@ -56,7 +56,7 @@ impl<S: Store> Core<S> {
     }
 
     /// The names of a znode's children, sorted.
-    pub(super) async fn children(&self, path: &ZnodePath) -> Result<Arc<Vec<String>>> {
+    pub(in crate::fs) async fn children(&self, path: &ZnodePath) -> Result<Arc<Vec<String>>> {
         match self.changes.cache.children(path) {
             Found::Hit(names) => return Ok(names),
             Found::Absent => return Err(Errno::ENOENT),
@@ -76,7 +76,7 @@ impl<S: Store> Core<S> {
     }
 
     /// The Stats of many znodes, in their order.
-    pub(super) async fn peek(&self, paths: &[ZnodePath]) -> Result<Vec<std::result::Result<Stat, StoreError>>> {
+    pub(in crate::fs) async fn peek(&self, paths: &[ZnodePath]) -> Result<Vec<std::result::Result<Stat, StoreError>>> {
         let cache = &self.changes.cache;
         let known: Vec<Found<Stat>> = paths.iter().map(|path| cache.stat(path)).collect();
         let missing = paths.iter().zip(&known).filter(|(_, found)| **found == Found::Miss);

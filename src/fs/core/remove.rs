@@ -6,7 +6,7 @@ use super::{Core, Result, Target};
 use crate::error::Errno;
 use crate::fs::inode::Ino;
 use crate::mapping::{Kind, View, ZnodePath};
-use crate::session::{Store, StoreError};
+use crate::session::{Change, Store, StoreError};
 
 impl<S: Store> Core<S> {
     /// Removes a file: one delete.
@@ -14,10 +14,10 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `EISDIR` when it has become a directory, `ESTALE` for `NAME@v=` at another version.
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
-        let (path, version) = match self.target(parent, name)? {
-            Target::Znode(path) => (path, None),
-            target @ Target::Create { .. } => (self.existing(target).await?, None),
-            Target::View(path, View::Version(version)) => (path, Some(version)),
+        let (path, version, named) = match self.target(parent, name)? {
+            Target::Znode(path) => (path, None, true),
+            target @ Target::Create { .. } => (self.existing(target).await?, None, false),
+            Target::View(path, View::Version(version)) => (path, Some(version), false),
             Target::View(..) => return Err(Errno::EPERM),
         };
         self.check_writable(&path)?;
@@ -31,7 +31,7 @@ impl<S: Store> Core<S> {
         for ino in self.changes.inodes.truncated_at(&path) {
             self.changes.inodes.file(ino).set_truncated(false);
         }
-        match self.delete(&path, version).await {
+        match self.delete(&path, version, named).await {
             Err(Errno::ENOTEMPTY) => Err(Errno::EISDIR),
             result => result,
         }
@@ -42,9 +42,10 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `ENOTEMPTY` comes from the server, which decides at the moment of the delete.
     pub async fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
-        let path = match self.target(parent, name)? {
-            Target::Znode(path) | Target::View(path, View::Dir) => path,
-            Target::Create { path, flags } if flags.looks_up() => path,
+        let (path, named) = match self.target(parent, name)? {
+            Target::Znode(path) => (path, true),
+            Target::View(path, View::Dir) => (path, false),
+            Target::Create { path, flags } if flags.looks_up() => (path, false),
             Target::Create { .. } => return Err(Errno::ENOENT),
             Target::View(..) => return Err(Errno::ENOTDIR),
         };
@@ -57,12 +58,16 @@ impl<S: Store> Core<S> {
         if !self.scratch.list(&path).is_empty() {
             return Err(Errno::ENOTEMPTY);
         }
-        self.delete(&path, None).await
+        self.delete(&path, None, named).await
     }
 
-    async fn delete(&self, path: &ZnodePath, version: Option<i32>) -> Result<()> {
+    /// Deletes a znode. `named` says that the kernel knows it by its own name.
+    async fn delete(&self, path: &ZnodePath, version: Option<i32>, named: bool) -> Result<()> {
+        let own = if named { vec![(path.clone(), Change::Deleted)] } else { Vec::new() };
+        let own = self.changes.own(own);
         match self.remote(path).delete(path, version).await {
             Ok(()) => {
+                own.applied();
                 self.came_or_went(path);
                 Ok(())
             }

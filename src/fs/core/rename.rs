@@ -11,8 +11,9 @@ use super::write::jitter;
 use super::{Caller, Core, Result, Target};
 use crate::error::Errno;
 use crate::fs::inode::Ino;
+use crate::fs::own::changes_of;
 use crate::mapping::{Flags, Kind, Lifetime, Stat, View, ZnodePath};
-use crate::session::{CreateMode, Creation, Op, OpResult, Store, StoreError};
+use crate::session::{Change, CreateMode, Creation, Op, OpResult, Store, StoreError};
 
 /// What happens to a target that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +119,12 @@ impl<S: Store> Core<S> {
                 Ok(stat) if stat.kind() == Kind::Directory => return Err(Errno::EISDIR),
                 Ok(_) => {
                     self.forget_truncation(to);
-                    self.remote(to).set(to, scratch.data.clone(), None).await.map(drop)
+                    let own = self.changes.own(vec![(to.clone(), Change::Modified)]);
+                    self.remote(to).set(to, scratch.data.clone(), None).await.map(|_| own.applied())
                 }
-                Err(Errno::ENOENT) => self.make_file(to, scratch.data.clone(), lifetime, None).await.map(drop),
+                Err(Errno::ENOENT) => {
+                    self.make_file(to, scratch.data.clone(), lifetime, wish.is_none()).await.map(drop)
+                }
                 Err(error) => return Err(error),
             };
             match done {
@@ -149,8 +153,15 @@ impl<S: Store> Core<S> {
             if cost(&ops) > self.remote(from).multi_limit() {
                 return Err(Errno::EXDEV);
             }
+            let mut own = changes_of(&ops);
+            // The kernel tells of the name that was asked for, which with flags is not the file's.
+            own.retain(|(path, _)| wish.is_none() || path != to);
+            let own = self.changes.own(own);
             let error = match self.remote(from).multi(&ops).await {
-                Ok(done) => break (ops, done),
+                Ok(done) => {
+                    own.applied();
+                    break (ops, done);
+                }
                 Err(error) => error.error,
             };
             let moved = matches!(

@@ -6,11 +6,9 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use super::create::file_ops;
 use super::{Core, Result};
 use crate::error::Errno;
+use crate::fs::changes::MARK;
 use crate::mapping::{Acl, Kind, SessionId, Stat, ZnodePath};
 use crate::session::{CreateMode, Creation, Op, Store};
-
-/// The child that comes and goes in a transaction, to tell a directory that has data and no children from a file.
-const MARK: &str = "zkmount-makes-a-directory";
 
 /// A znode as it was read.
 #[derive(Debug)]

@@ -14,10 +14,11 @@ use super::lookup::is_same;
 use super::{Core, Result};
 use crate::error::Errno;
 use crate::fs::cache::Fresh;
+use crate::fs::changes::MARK;
 use crate::fs::handle::{Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
 use crate::fs::inode::{Face, Node};
 use crate::mapping::{Acl, Kind, Stat, View, ZnodePath, edit};
-use crate::session::{CreateMode, Creation, MultiError, Op, OpResult, Store, StoreError};
+use crate::session::{Change, CreateMode, Creation, MultiError, Op, OpResult, Store, StoreError};
 
 /// The longest data that is written, in bytes, whatever the server takes: 255 pages.
 ///
@@ -197,6 +198,9 @@ impl<S: Store> Core<S> {
         let bare = stat.is_some_and(|stat| stat.kind() == Kind::Directory && stat.cversion == 0);
         let fenced = fence.is_some();
         let ticket = self.changes.cache.ticket();
+        // Through a view the kernel tells of that one only.
+        let own = if node.face == Face::File { vec![(path.clone(), Change::Modified)] } else { Vec::new() };
+        let own = self.changes.own(own);
         let set = if bare || fenced {
             self.set_in_transaction(path, data.clone(), version, fence, bare).await
         } else {
@@ -205,6 +209,7 @@ impl<S: Store> Core<S> {
         match set {
             Ok(stat) => {
                 self.changes.cache.put(ticket, path, 1, Fresh::Data(data, stat));
+                own.applied();
                 Ok(stat)
             }
             Err(MultiError { index: Some(0), error: StoreError::NoNode }) if fenced => {
@@ -235,7 +240,7 @@ impl<S: Store> Core<S> {
         let mut ops: Vec<Op> = fence.map(|path| Op::Check { path, version: None }).into_iter().collect();
         ops.push(Op::Set { path: path.clone(), data, version });
         if bare {
-            let child = path.join_raw("zkmount-makes-a-directory");
+            let child = path.join_raw(MARK);
             let (mode, acl) = (CreateMode::Persistent, Some(Acl::open()));
             ops.push(Op::Create(Creation { path: child.clone(), data: Bytes::new(), mode, acl }));
             ops.push(Op::Delete { path: child, version: None });

@@ -1,0 +1,128 @@
+//! What changed while nobody announced it: the tree is compared with what those who watch believe.
+//!
+//! What is newer than the last transaction that was announced is new, and what they know and is not there is gone.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::teller::{Goes, Now, Teller, node_of};
+use crate::fs::inode::{ANY, Face, Ino, Known, Node};
+use crate::mapping::{Stat, ZnodePath, Zxid};
+use crate::session::Store;
+
+/// Znodes that are looked at in one request.
+const BATCH: usize = 1024;
+
+impl<S: Store> Teller<S> {
+    /// Compares, and tells the differences; only those in and of some directories, if they are given, which are then told
+    /// that something was missed. All up to the transaction `after` was told.
+    pub(super) fn resync(&mut self, after: Zxid, only: Option<&BTreeSet<ZnodePath>>) -> Goes {
+        let concerned = |path: &ZnodePath| match only {
+            Some(directories) => {
+                directories.contains(path) || path.parent().is_some_and(|parent| directories.contains(&parent))
+            }
+            None => true,
+        };
+        let mut known = self.changes.inodes.watchable();
+        known.retain(|known| concerned(&known.node.path));
+        known.sort_by(|a, b| a.node.path.as_str().cmp(b.node.path.as_str()));
+        if only.is_some() {
+            for dir in known.iter().filter(|known| known.is_watchable_dir() && is_among(only, known)) {
+                self.touch(dir.node.clone())?;
+            }
+        }
+        let mut alive = Vec::new();
+        let mut gone = Vec::new();
+        for batch in known.chunks(BATCH) {
+            let now = self.look(batch.iter().map(|known| known.node.path.clone()).collect())?;
+            for known in batch {
+                match now.get(&known.node.path) {
+                    Some(Now::Is(stat)) => alive.push((known, *stat)),
+                    Some(Now::Absent) => gone.push(known),
+                    _ => {}
+                }
+            }
+        }
+        // What is below goes first, as it does in the tree.
+        for known in gone.into_iter().rev() {
+            self.remove(known.node.clone())?;
+        }
+        let mut directories = Vec::new();
+        for (known, stat) in alive {
+            self.compare(known, &stat, after)?;
+            let is_same = known.node.path.is_root() || known.node.czxid == stat.czxid;
+            if is_same && known.node.face == Face::Directory && is_among(only, known) {
+                directories.push((known.ino, known.node.path.clone(), stat));
+            }
+        }
+        for (ino, path, stat) in directories {
+            self.compare_children(ino, &path, &stat, after)?;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, known: &Known, stat: &Stat, after: Zxid) -> Goes {
+        let path = &known.node.path;
+        let now = Now::Is(*stat);
+        if path.is_root() || known.node == node_of(path, stat) {
+            if stat.czxid > after && !self.is_told(path, stat) && !path.is_root() && !self.changes.own.has_made(path) {
+                // Somebody has found it before those who watch were told.
+                self.created(path, &now, false)?;
+            } else if stat.mzxid > after {
+                self.modified(path, &now, false)?;
+            }
+        } else if known.node.czxid == stat.czxid {
+            self.modified(path, &now, false)?;
+        } else if known.node.czxid != ANY {
+            self.remove(known.node.clone())?;
+            self.created(path, &now, false)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the names in a directory, and those children that the kernel does not know.
+    fn compare_children(&mut self, ino: Ino, dir: &ZnodePath, stat: &Stat, after: Zxid) -> Goes {
+        let names = {
+            let dir = dir.clone();
+            self.ask(move |core| {
+                let dir = dir.clone();
+                async move {
+                    match core.children(&dir).await {
+                        Err(crate::error::Errno::ENOENT | crate::error::Errno::EACCES) => Ok(None),
+                        result => result.map(Some),
+                    }
+                }
+            })?
+        };
+        let Some(names) = names else { return Ok(()) };
+        let (believed, complete) = self.changes.inodes.believed(ino);
+        for name in believed.iter().filter(|name| names.binary_search(name).is_err()) {
+            self.vanished(&dir.join_raw(name))?;
+        }
+        let is_asked = |path: &ZnodePath| self.changes.inodes.known(path).iter().any(Known::is_watchable);
+        let others: Vec<ZnodePath> =
+            names.iter().map(|name| dir.join_raw(name)).filter(|path| !is_asked(path)).collect();
+        for batch in others.chunks(BATCH) {
+            let now = self.look(batch.iter().cloned().collect::<HashSet<_>>())?;
+            for path in batch {
+                let Some(found @ Now::Is(child)) = now.get(path) else { continue };
+                let is_believed = || believed.iter().any(|name| name == path.name());
+                if child.czxid > after && !self.changes.own.has_made(path) {
+                    if is_believed() && !self.is_told(path, child) {
+                        self.vanished(path)?;
+                    }
+                    self.created(path, found, false)?;
+                } else if child.mzxid > after {
+                    self.modified(path, found, false)?;
+                }
+            }
+        }
+        if !complete && stat.pzxid > after {
+            self.touch(Node { path: dir.clone(), czxid: stat.czxid, face: Face::Directory })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_among(only: Option<&BTreeSet<ZnodePath>>, known: &Known) -> bool {
+    only.is_none_or(|directories| directories.contains(&known.node.path))
+}

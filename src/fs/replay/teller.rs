@@ -1,0 +1,341 @@
+//! Decides what those who watch are told.
+//!
+//! An announcement says what happened, not to which incarnation, and it may be old by the time it is told. So each is held
+//! against what is there now and what was told before: what was told is never told again, what is replaced is told to be gone
+//! first, and sets that follow each other closely are one.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::act::Deed;
+use super::recent::Recent;
+use super::stage::Stage;
+use super::tidings::{Item, Tiding};
+use crate::fs::changes::Changes;
+use crate::fs::core::{Core, HIDDEN};
+use crate::fs::inode::{ANY, Face, Known, Node};
+use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
+use crate::session::{Change, Store, StoreError};
+
+/// The incarnation of what came and went before it could be looked at.
+const GHOST: Zxid = Zxid(-2);
+
+/// Between two tries to look at znodes, while the ensemble does not answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is at a path now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Now {
+    /// Nothing.
+    Absent,
+    /// A znode whose Stat may not be read.
+    Hidden,
+    /// A znode.
+    Is(Stat),
+}
+
+/// Decides what those who watch are told, and has it told.
+#[derive(Debug)]
+pub struct Teller<S> {
+    pub(super) core: Arc<Core<S>>,
+    pub(super) changes: Arc<Changes>,
+    pub(super) stage: Arc<Stage>,
+    runtime: Handle,
+    recent: Recent,
+}
+
+/// Nobody is to be told any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended;
+
+/// Whether the work goes on.
+pub(super) type Goes<T = ()> = Result<T, Ended>;
+
+impl<S: Store> Teller<S> {
+    /// Over a core, with the runtime in which it asks the store.
+    pub fn new(core: Arc<Core<S>>, stage: Arc<Stage>, runtime: Handle) -> Teller<S> {
+        Teller { changes: core.changes().clone(), core, stage, runtime, recent: Recent::default() }
+    }
+
+    /// Tells, until the mount is gone.
+    pub fn run(mut self) {
+        while let Some(items) = self.changes.tidings.take() {
+            if self.tell(items).is_err() {
+                break;
+            }
+        }
+        super::stop(&self.stage, &self.changes.tidings);
+    }
+
+    fn tell(&mut self, items: Vec<Item>) -> Goes {
+        let mut items = VecDeque::from(items);
+        while let Some(item) = items.front() {
+            match item {
+                Item::Tiding(_) => self.tell_changes(&mut items)?,
+                Item::Missed(directories, after) => {
+                    self.resync(*after, Some(directories))?;
+                    items.pop_front();
+                }
+                Item::Gap(after) => {
+                    self.resync(*after, None)?;
+                    items.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the changes that come before anything else.
+    fn tell_changes(&mut self, items: &mut VecDeque<Item>) -> Goes {
+        let changes = items.iter().map_while(|item| match item {
+            Item::Tiding(tiding) => Some(tiding.path.clone()),
+            _ => None,
+        });
+        let now = self.look(changes.collect())?;
+        while let Some(Item::Tiding(tiding)) = items.front().cloned() {
+            items.pop_front();
+            let Some(found) = now.get(&tiding.path) else { continue };
+            let is_end =
+                |item: &Item| matches!(item, Item::Tiding(t) if t.path == tiding.path && t.is(Change::Deleted));
+            let ends = items.iter().any(is_end) || self.changes.tidings.ends(&tiding.path);
+            match tiding.change {
+                Some(Change::Created) => self.created(&tiding.path, found, ends)?,
+                Some(Change::Modified) => self.modified(&tiding.path, found, ends)?,
+                Some(Change::Deleted) => self.deleted(&tiding, found)?,
+                None => drop(self.turned(&tiding.path, found)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at znodes. Waits for the ensemble as long as it takes.
+    pub(super) fn look(&self, paths: HashSet<ZnodePath>) -> Goes<HashMap<ZnodePath, Now>> {
+        let paths: Vec<ZnodePath> = paths.into_iter().collect();
+        let stats = self.ask({
+            let paths = paths.clone();
+            move |core| {
+                let paths = paths.clone();
+                async move { core.peek(&paths).await }
+            }
+        })?;
+        let now = stats.into_iter().map(|stat| match stat {
+            Ok(stat) => Now::Is(stat),
+            Err(StoreError::NoNode) => Now::Absent,
+            Err(_) => Now::Hidden,
+        });
+        Ok(paths.into_iter().zip(now).collect())
+    }
+
+    /// Asks the core, in the runtime, again and again until there is an answer.
+    pub(super) fn ask<T, F>(&self, question: impl Fn(Arc<Core<S>>) -> F) -> Goes<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = crate::fs::core::Result<T>> + Send + 'static,
+    {
+        loop {
+            let (sender, receiver) = mpsc::sync_channel(1);
+            let answer = question(self.core.clone());
+            self.runtime.spawn(async move {
+                let _ = sender.send(answer.await);
+            });
+            // No answer at all means that the runtime is gone.
+            match receiver.recv() {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => tracing::debug!(%error, "what changed cannot be looked at yet"),
+                Err(mpsc::RecvError) => return Err(Ended),
+            }
+            if !self.changes.tidings.is_open() {
+                return Err(Ended);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// A znode was created. `ends` says that its end is yet to be told.
+    pub(super) fn created(&mut self, path: &ZnodePath, now: &Now, ends: bool) -> Goes {
+        if !self.is_watched(path) {
+            return Ok(());
+        }
+        match now {
+            Now::Is(stat) => {
+                let node = node_of(path, stat);
+                let known = self.changes.inodes.known(path);
+                if self.is_told(path, stat) {
+                    // What came after the creation may be told only by now.
+                    return self.modified(path, now, ends);
+                }
+                if ends && (self.recent.get(path).is_some() || known.iter().any(|known| is_other(known, stat))) {
+                    // The end of what they believe in comes first, and tells of this one as well.
+                    return Ok(());
+                }
+                if let Some(old) = known.iter().find(|known| is_other(known, stat)) {
+                    self.remove(old.node.clone())?;
+                }
+                self.make(node, stat)
+            }
+            Now::Hidden => self.make(hidden(path), &Stat::default()),
+            // Without an end to follow it would be believed in for ever.
+            Now::Absent if ends => self.make(ghost(path, Kind::File), &Stat::default()),
+            Now::Absent => Ok(()),
+        }
+    }
+
+    /// A znode's data was set. `ends` says that an end of it, or of the one before, is yet to be told.
+    pub(super) fn modified(&mut self, path: &ZnodePath, now: &Now, ends: bool) -> Goes {
+        if self.turned(path, now)? {
+            return Ok(());
+        }
+        let known = self.changes.inodes.known(path);
+        match now {
+            Now::Is(stat) => {
+                let node = node_of(path, stat);
+                match self.recent.get(path) {
+                    Some((told, mzxid)) if told.czxid == node.czxid && mzxid == stat.mzxid => return Ok(()),
+                    Some((told, _)) if told.czxid == node.czxid => {}
+                    // It may have been set before that end.
+                    _ if ends => return Ok(()),
+                    _ => {}
+                }
+                match node.face {
+                    Face::Directory if known.iter().any(Known::is_watchable_dir) => {
+                        self.set_data_of_directory(path, stat)
+                    }
+                    Face::Directory => Ok(()),
+                    _ if known.iter().any(Known::is_watchable) || self.is_watched(path) => self.set(node, stat),
+                    _ => Ok(()),
+                }
+            }
+            Now::Hidden if self.is_watched(path) => self.set(hidden(path), &Stat::default()),
+            Now::Hidden | Now::Absent => Ok(()),
+        }
+    }
+
+    /// A name that those who watch believe in is gone, without an announcement.
+    pub(super) fn vanished(&mut self, path: &ZnodePath) -> Goes {
+        self.deleted(&Tiding { path: path.clone(), change: None, kind: None, after: Zxid::default() }, &Now::Absent)
+    }
+
+    /// A znode was deleted.
+    fn deleted(&mut self, tiding: &Tiding, now: &Now) -> Goes {
+        let path = &tiding.path;
+        let known = self.changes.inodes.known(path);
+        if let Now::Is(stat) = now
+            && self.is_told(path, stat)
+        {
+            // Its successor was told already, and so was the end of this one.
+            return Ok(());
+        }
+        let is_old = |known: &&Known| match now {
+            Now::Is(stat) => is_other(known, stat),
+            _ => !known.gone,
+        };
+        // One that was renamed while it was open is what is there only if nothing else is.
+        let mut olds: Vec<&Known> = known.iter().filter(is_old).collect();
+        olds.sort_by_key(|known| (known.node.czxid != ANY, known.asked));
+        let told = self.recent.get(path).map(|(told, _)| told.clone());
+        match olds.last() {
+            Some(old) => self.remove(old.node.clone())?,
+            None if self.is_watched(path) => {
+                self.remove(told.unwrap_or_else(|| ghost(path, tiding.kind.unwrap_or(Kind::File))))?;
+            }
+            None => return Ok(()),
+        }
+        match now {
+            Now::Is(_) => self.created(path, now, false),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells that a file has become a directory, or the other way round; true if it has.
+    fn turned(&mut self, path: &ZnodePath, now: &Now) -> Goes<bool> {
+        let Now::Is(stat) = now else { return Ok(false) };
+        let node = node_of(path, stat);
+        let known = self.changes.inodes.known(path).into_iter().filter(|known| !known.gone).map(|known| known.node);
+        let told = self.recent.get(path).map(|(told, _)| told.clone());
+        let other = |known: &Node| known.czxid == stat.czxid && known.face != node.face;
+        match known.chain(told).find(other) {
+            Some(old) if !path.is_root() => {
+                self.remove(old)?;
+                self.make(node, stat)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Tells whether those who watch were told that a znode with this Stat was created.
+    pub(super) fn is_told(&self, path: &ZnodePath, stat: &Stat) -> bool {
+        self.recent.get(path).is_some_and(|(told, _)| told.czxid == node_of(path, stat).czxid)
+    }
+
+    /// Tells whether somebody may watch the directory above.
+    pub(super) fn is_watched(&self, path: &ZnodePath) -> bool {
+        let parent = path.parent();
+        parent.is_some_and(|parent| self.changes.inodes.known(&parent).iter().any(Known::is_watchable_dir))
+    }
+
+    fn make(&mut self, node: Node, stat: &Stat) -> Goes {
+        let deed = match node.face {
+            Face::Directory => Deed::MakeDir,
+            _ => Deed::Create { write: stat.mzxid > stat.czxid },
+        };
+        self.act(deed, node.clone(), stat)?;
+        self.changes.inodes.tell_name(&node.path, true);
+        self.recent.is(node, stat.mzxid);
+        Ok(())
+    }
+
+    fn set(&mut self, node: Node, stat: &Stat) -> Goes {
+        self.act(Deed::Modify, node.clone(), stat)?;
+        self.recent.is(node, stat.mzxid);
+        Ok(())
+    }
+
+    /// The data of a directory is the file `@data` in it.
+    fn set_data_of_directory(&mut self, path: &ZnodePath, stat: &Stat) -> Goes {
+        let czxid = if path.is_root() { stat.czxid } else { node_of(path, stat).czxid };
+        let node = Node { path: path.clone(), czxid, face: Face::View(View::Data) };
+        self.act(Deed::Modify, node, stat)?;
+        self.recent.is(node_of(path, stat), stat.mzxid);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, node: Node) -> Goes {
+        let deed = if node.face == Face::Directory { Deed::RemoveDir } else { Deed::Unlink };
+        let (ino, path) = (self.ino_of(&node), node.path.clone());
+        self.act(deed, node, &Stat::default())?;
+        self.changes.inodes.tell_gone(ino);
+        self.changes.inodes.tell_name(&path, false);
+        self.recent.is_gone(&path);
+        Ok(())
+    }
+}
+
+/// What a znode with this Stat is for the kernel.
+pub(super) fn node_of(path: &ZnodePath, stat: &Stat) -> Node {
+    if path.is_root() {
+        return Node::root();
+    }
+    let face = match stat.kind() {
+        Kind::File => Face::File,
+        Kind::Directory => Face::Directory,
+    };
+    Node { path: path.clone(), czxid: stat.czxid, face }
+}
+
+fn hidden(path: &ZnodePath) -> Node {
+    Node { path: path.clone(), czxid: HIDDEN, face: Face::File }
+}
+
+fn ghost(path: &ZnodePath, kind: Kind) -> Node {
+    let face = if kind == Kind::Directory { Face::Directory } else { Face::File };
+    Node { path: path.clone(), czxid: GHOST, face }
+}
+
+/// Tells whether an inode is not that of a znode with this Stat, and its end was not told.
+fn is_other(known: &Known, stat: &Stat) -> bool {
+    !known.gone && known.node.czxid != ANY && known.node.czxid != stat.czxid
+}

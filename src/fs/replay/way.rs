@@ -1,0 +1,117 @@
+//! From what is to be told to the system call that tells it, and the way there from the mount's root.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+
+use super::act::{Act, Deed, Step};
+use super::teller::{Ended, Goes, Now, Teller};
+use crate::fs::inode::{Face, Ino, Known, Node};
+use crate::mapping::path::NAME_MAX;
+use crate::mapping::{Stat, View, ZnodePath};
+use crate::session::Store;
+
+impl<S: Store> Teller<S> {
+    /// Tells that something in a directory was missed.
+    pub(super) fn touch(&self, node: Node) -> Goes {
+        self.act(Deed::Touch, node, &Stat::default())
+    }
+
+    /// Has an act performed.
+    pub(super) fn act(&self, deed: Deed, node: Node, stat: &Stat) -> Goes {
+        let above = if is_data(&node) { Some(node.path.clone()) } else { node.path.parent() };
+        let mut dirs = above.map(|above| self.changes.inodes.known(&above)).unwrap_or_default();
+        dirs.retain(Known::is_watchable_dir);
+        if dirs.len() < 2 {
+            return self.act_in(deed, node, stat, None);
+        }
+        // A directory that was renamed here, and the new incarnation of it that was looked up since: both may be watched.
+        for dir in dirs {
+            self.act_in(deed, node.clone(), stat, Some(dir))?;
+        }
+        Ok(())
+    }
+
+    fn act_in(&self, deed: Deed, node: Node, stat: &Stat, dir: Option<Known>) -> Goes {
+        let path = node.path.clone();
+        let Some(steps) = self.steps(node, stat, dir)? else { return Ok(()) };
+        match self.stage.perform(Act { deed, steps }) {
+            None => Err(Ended),
+            Some(Ok(())) => {
+                tracing::trace!(%path, ?deed, "told");
+                Ok(())
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%path, ?deed, %error, "nobody is told");
+                Ok(())
+            }
+        }
+    }
+
+    /// The inode that a node is or will be.
+    pub(super) fn ino_of(&self, node: &Node) -> Ino {
+        let known = self.changes.inodes.known(&node.path);
+        known.iter().rev().find(|known| known.node == *node).map_or_else(|| node.ino(), |known| known.ino)
+    }
+
+    /// The way from the root to a node, whose directory is `last` if that is given; none when there is no way.
+    fn steps(&self, node: Node, stat: &Stat, last: Option<Known>) -> Goes<Option<Vec<Step>>> {
+        let mut above = Vec::new();
+        let mut next = if is_data(&node) { Some(node.path.clone()) } else { node.path.parent() };
+        while let Some(path) = next.filter(|path| !path.is_root()) {
+            next = path.parent();
+            above.push(path);
+        }
+        let mut steps = Vec::new();
+        let mut dir = Ino::ROOT;
+        for path in above.into_iter().rev() {
+            let known = match &last {
+                Some(last) if last.node.path == path => Some(last.clone()),
+                _ => self.directory(&path),
+            };
+            let (ino, node) = match known {
+                Some(known) => (known.ino, known.node),
+                // The kernel has forgotten it, and yet knows what is below.
+                None => match self.look(HashSet::from([path.clone()]))?.get(&path) {
+                    Some(Now::Is(stat)) => {
+                        let node = Node { path: path.clone(), czxid: stat.czxid, face: Face::Directory };
+                        (node.ino(), node)
+                    }
+                    _ => return Ok(None),
+                },
+            };
+            let name = self.core.shown(path.name());
+            let Some(step) = self.step(dir, name, ino, node, &Stat::default()) else { return Ok(None) };
+            dir = ino;
+            steps.push(step);
+        }
+        if node.path.is_root() && !is_data(&node) {
+            return Ok(Some(steps));
+        }
+        let (name, ino) = match is_data(&node) {
+            true => (self.core.shown_view("data"), node.ino()),
+            false => (self.core.shown(node.path.name()), self.ino_of(&node)),
+        };
+        let Some(step) = self.step(dir, name, ino, node, stat) else { return Ok(None) };
+        steps.push(step);
+        Ok(Some(steps))
+    }
+
+    /// The directory at a path, as the kernel knows it.
+    fn directory(&self, path: &ZnodePath) -> Option<Known> {
+        let known = self.changes.inodes.known(path);
+        known.into_iter().rev().find(|known| !known.gone && known.node.face == Face::Directory)
+    }
+
+    fn step(&self, dir: Ino, name: String, ino: Ino, node: Node, stat: &Stat) -> Option<Step> {
+        if name.len() > NAME_MAX {
+            return None;
+        }
+        let attributes = self.core.paint(ino, &node, stat);
+        Some(Step { dir, name: OsString::from(name), ino, node, attributes })
+    }
+}
+
+/// Tells whether this is the data of a directory, which is shown as a file in it.
+fn is_data(node: &Node) -> bool {
+    node.face == Face::View(View::Data)
+}
