@@ -3,6 +3,7 @@
 pub mod error;
 pub mod event;
 pub mod memory;
+pub mod pin;
 pub mod size;
 pub mod store;
 pub mod zookeeper;
@@ -10,5 +11,6 @@ pub mod zookeeper;
 pub use error::StoreError;
 pub use event::{Change, Event, Sink, StateChange};
 pub use memory::{Memory, MemoryTree};
+pub use pin::pinned;
 pub use store::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionState, SessionView, Store};
 pub use zookeeper::ZooKeeper;

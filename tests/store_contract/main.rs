@@ -1,6 +1,7 @@
 //! What every store does, run on the one in memory and on the one on a real server.
 
 mod cases;
+mod random;
 mod world;
 
 use world::{InMemory, OnServer, run};

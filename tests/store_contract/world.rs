@@ -94,14 +94,17 @@ pub struct World<K: Kind> {
 pub fn run<K: Kind, F: Future<Output = ()>>(case: impl FnOnce(World<K>) -> F) {
     let place = K::place();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let (mine, theirs) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
-        let me = K::session(&place, mine.clone(), Acl::open(), None).await;
-        let other = K::session(&place, theirs.clone(), Acl::open(), None).await;
-        mine.take();
-        theirs.take();
-        case(World { place, me, other, mine, theirs }).await;
-    });
+    runtime.block_on(async { case(start::<K>(place).await).await });
+}
+
+/// Starts two sessions.
+pub async fn start<K: Kind>(place: K::Place) -> World<K> {
+    let (mine, theirs) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let me = K::session(&place, mine.clone(), Acl::open(), None).await;
+    let other = K::session(&place, theirs.clone(), Acl::open(), None).await;
+    mine.take();
+    theirs.take();
+    World { place, me, other, mine, theirs }
 }
 
 /// Takes down what it is told.

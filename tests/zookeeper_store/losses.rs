@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rig::{Mode, until};
 use zkmount::session::zookeeper::{OnLost, Settings};
-use zkmount::session::{Change, CreateMode, Event, SessionState, StateChange, Store, StoreError};
+use zkmount::session::{Change, CreateMode, Event, SessionState, StateChange, Store, StoreError, pinned};
 
-use crate::world::{World, path};
+use crate::world::{World, bytes, creation, path};
 
 fn short(settings: Settings) -> Settings {
     Settings { session_timeout: Duration::from_secs(2), ..settings }
@@ -75,6 +75,33 @@ fn an_idle_session_is_kept_valid() {
         confirmations() >= 3
     });
     assert!(lowest < Duration::from_secs(2), "it runs down in between");
+}
+
+#[test]
+fn a_pinned_operation_does_not_outlive_its_session() {
+    let world = World::new();
+    let before = world.store.session();
+    world.wait(pinned(before.id, world.store.set(&path("/"), bytes("mine"), None))).unwrap();
+    world.proxy.expire_sessions();
+    let mut waiting = Vec::new();
+    for pin in [Some(before.id), None] {
+        waiting.push(world.spawn(async move |store| {
+            let name = if pin.is_some() { "/pinned" } else { "/free" };
+            let creation = creation(name, CreateMode::Ephemeral);
+            let create = store.create(&creation);
+            match pin {
+                Some(pin) => pinned(pin, create).await,
+                None => create.await,
+            }
+        }));
+    }
+    let results: Vec<_> = waiting.into_iter().map(|waiting| world.wait(waiting).unwrap()).collect();
+    assert_eq!(results[0], Err(StoreError::SessionLost));
+    assert_eq!(world.wait(pinned(before.id, world.store.exists(&path("/")))), Err(StoreError::SessionLost));
+    until("there is a new session", || world.store.session().incarnation == 2);
+    assert!(!world.witness.exists(&world.real("/pinned")));
+    // Sent in the old session at the very last moment, or in the new one.
+    assert!(matches!(results[1], Ok(_) | Err(StoreError::SessionLost)));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::MemorySettings;
 use super::tree::{Caller, Told, Tree};
 use crate::mapping::{SessionId, ZnodePath};
+use crate::session::pin::pin;
 use crate::session::{Event, SessionState, SessionView, Sink, StateChange, StoreError};
 
 /// The tree and its sessions.
@@ -180,14 +181,17 @@ impl Session {
 
     async fn connected<T>(&self, mut run: impl FnMut(&mut State, SessionId) -> T) -> Result<T, StoreError> {
         let deadline = tokio::time::Instant::now() + self.settings.operation_timeout;
+        let pin = pin();
         loop {
             let changed = self.changed.notified();
             {
                 let mut state = lock(&self.hub.state);
                 let life = *lock(&self.life);
+                let lost = life.state == SessionState::Lost;
                 match life.state {
-                    SessionState::Connected => return Ok(run(&mut state, life.id)),
                     SessionState::Closed => return Err(StoreError::Closed),
+                    _ if pin.is_some_and(|pin| lost || life.id != pin) => return Err(StoreError::SessionLost),
+                    SessionState::Connected => return Ok(run(&mut state, life.id)),
                     SessionState::Suspended | SessionState::Lost => {}
                 }
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Fault, Memory, MemorySettings, MemoryTree};
 use crate::mapping::{Acl, ZnodePath};
-use crate::session::{Change, CreateMode, Creation, Event, SessionState, Sink, StateChange, Store, StoreError};
+use crate::session::{Change, CreateMode, Creation, Event, SessionState, Sink, StateChange, Store, StoreError, pinned};
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<Event>>);
@@ -119,6 +119,24 @@ async fn an_operation_goes_on_when_the_connection_is_back() {
     tokio::task::yield_now().await;
     memory.resume();
     assert!(waiting.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_pinned_operation_does_not_outlive_its_session() {
+    let memory = Arc::new(Memory::new(Arc::new(())));
+    let id = memory.session().id;
+    pinned(id, memory.create(&creation("/a", CreateMode::Persistent))).await.unwrap();
+    memory.suspend();
+    let waiting = tokio::spawn({
+        let memory = memory.clone();
+        async move { pinned(id, memory.create(&creation("/b", CreateMode::Persistent))).await }
+    });
+    tokio::task::yield_now().await;
+    memory.expire();
+    memory.resume();
+    assert_eq!(waiting.await.unwrap(), Err(StoreError::SessionLost));
+    assert_eq!(pinned(id, memory.exists(&path("/a"))).await, Err(StoreError::SessionLost));
+    assert_eq!(memory.exists(&path("/b")).await, Err(StoreError::NoNode));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use super::clock::Validity;
 use super::ephemerals::Ephemerals;
 use super::link::{Link, until};
 use crate::mapping::{SessionId, Stat, ZnodePath, Zxid};
+use crate::session::pin::pin;
 use crate::session::{Change, Event, SessionState, SessionView, Sink, StateChange, StoreError};
 
 /// Where the session stands.
@@ -116,20 +117,27 @@ impl Board {
     /// Waits until requests can be sent, on a later connection than `after`.
     ///
     /// # Errors
-    /// [`StoreError::TimedOut`] at the deadline, [`StoreError::Closed`].
+    /// [`StoreError::TimedOut`] at the deadline, [`StoreError::Closed`], and [`StoreError::SessionLost`] when the session
+    /// that the operation is pinned to is gone.
     pub async fn connected(&self, deadline: Option<Instant>, after: u64) -> Result<Arc<Link>, StoreError> {
+        let pin = pin();
         let mut status = self.status.subscribe();
         loop {
-            match &status.borrow_and_update().phase {
-                Phase::Connected(link) if link.number > after => {
-                    if link.is_usable() {
-                        return Ok(Arc::clone(link));
+            {
+                let now = status.borrow_and_update();
+                let lost = matches!(now.phase, Phase::Lost);
+                match &now.phase {
+                    Phase::Closed => return Err(StoreError::Closed),
+                    _ if pin.is_some_and(|pin| lost || now.session != pin) => return Err(StoreError::SessionLost),
+                    Phase::Connected(link) if link.number > after => {
+                        if link.is_usable() {
+                            return Ok(Arc::clone(link));
+                        }
+                        // The supervisor does the rest.
+                        link.end();
                     }
-                    // The supervisor does the rest.
-                    link.end();
+                    Phase::Connected(_) | Phase::Suspended | Phase::Lost => {}
                 }
-                Phase::Closed => return Err(StoreError::Closed),
-                _ => {}
             }
             tokio::select! {
                 changed = status.changed() => changed.map_err(|_| StoreError::Closed)?,

@@ -16,6 +16,7 @@ use super::link::{Answer, Asks, Link, Reply};
 use super::write::{multi_error, unknown};
 use super::{Shared, wire};
 use crate::mapping::{SessionId, Stat, ZnodePath, Zxid};
+use crate::session::pin::{pin, with_pin};
 use crate::session::{Creation, MultiError, Op, OpResult, StoreError};
 
 /// A request that makes ephemerals.
@@ -83,7 +84,7 @@ pub async fn run(shared: &Arc<Shared>, job: Job) -> Outcome {
             }
         }
     };
-    tokio::spawn(follow);
+    tokio::spawn(with_pin(pin(), follow));
     if let Ok(result) = timeout_at(deadline, &mut caller.result).await {
         return result.unwrap_or_else(|_| Err(StoreError::Unexpected("the request was dropped".to_owned()).into()));
     }

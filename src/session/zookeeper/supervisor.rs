@@ -104,6 +104,9 @@ impl Shared {
     /// Looks after a connection until it is of no further use.
     async fn tend(&self, link: &Link) {
         let mut states = link.states();
+        if !link.is_usable() {
+            return;
+        }
         tokio::select! {
             // Any change will do: the library may have reconnected by itself meanwhile.
             state = states.changed() => tracing::debug!(session = %link.session, %state, "the connection changed"),
