@@ -15,9 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyPoll,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 
@@ -26,8 +26,10 @@ use super::core::{Attr, Caller, Core, Created, Entry, Lock, Opened, Range, Renam
 use super::handle::Fh;
 use super::inode::Ino;
 use super::lock::{Cancel, Mode, patience};
+use super::notify::Bell;
 use super::own;
 use super::replay::{REPLAY, Stage};
+use super::streams::Stream;
 use crate::error::Errno;
 use crate::session::Store;
 
@@ -169,6 +171,26 @@ impl<S: Store> Adapter<S> {
                 let _ = undo.await;
             }
         });
+    }
+}
+
+impl<S: Store> Adapter<S> {
+    /// Reads a stream. A read that a signal ends is dropped, so that it takes no lines.
+    fn read_stream(&self, request: &Request, stream: Arc<Stream>, size: usize, flags: OpenFlags, reply: ReplyData) {
+        match stream.try_read(size) {
+            Some(data) => reply.data(&data),
+            None if flags.0 & libc::O_NONBLOCK != 0 => reply.error(fuser::Errno::EAGAIN),
+            None => {
+                let caller = caller(request);
+                self.runtime.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        errno = patience::exhausted(caller) => reply.error(reply_errno(errno)),
+                        data = stream.read(size) => reply.data(&data),
+                    }
+                });
+            }
+        }
     }
 }
 
@@ -534,10 +556,13 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         fh: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if let Some(stream) = self.core.stream(Fh(fh.0)) {
+            return self.read_stream(request, stream, size as usize, flags, reply);
+        }
         let operation = move |core: Arc<Core<S>>| async move { core.read(Fh(fh.0), offset, size as usize).await };
         self.run(Label::new("read", request, ino), operation, reply_data(reply), nothing);
     }
@@ -614,6 +639,32 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
             Ok(())
         };
         self.run(Label::new("release", request, ino), operation, reply_empty(reply), nothing);
+    }
+
+    fn poll(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        notifier: PollNotifier,
+        _events: PollEvents,
+        flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        let wanted = flags.contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY);
+        let poller = wanted.then(|| -> (u64, Bell) {
+            let number = notifier.handle().0;
+            (number, Box::new(move || drop(notifier.notify())))
+        });
+        let input = PollEvents::POLLIN | PollEvents::POLLRDNORM;
+        let output = PollEvents::POLLOUT | PollEvents::POLLWRNORM;
+        let is_stream = self.core.stream(Fh(fh.0)).is_some();
+        let readable = self.core.poll(Fh(fh.0), poller);
+        reply.poll(match (is_stream, readable) {
+            (true, true) => input,
+            (true, false) => PollEvents::empty(),
+            (false, _) => input | output,
+        });
     }
 
     fn fsync(&self, request: &Request, ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {

@@ -7,6 +7,7 @@ use super::inode::Inodes;
 use super::notify::Notices;
 use super::own::Own;
 use super::replay::{Tiding, Tidings};
+use super::streams::Streams;
 use crate::mapping::{ZnodePath, Zxid};
 use crate::session::{Change, Event, Sink};
 
@@ -24,6 +25,8 @@ pub struct Changes {
     pub(super) own: Own,
     /// What those who watch are to be told.
     pub tidings: Tidings,
+    /// The streams of changes that are open.
+    pub streams: Streams,
     listeners: RwLock<Vec<Arc<dyn Sink>>>,
 }
 
@@ -42,6 +45,7 @@ impl Changes {
             notices: Notices::default(),
             own: Own::default(),
             tidings: Tidings::default(),
+            streams: Streams::default(),
             listeners: RwLock::default(),
         })
     }
@@ -106,6 +110,7 @@ impl Sink for Changes {
             }
             Event::Session(_) => {}
         }
+        self.notices.ring(self.streams.event(&event));
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone();
         listeners.iter().for_each(|listener| listener.event(event.clone()));
     }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::inode::{FileState, Ino};
 use super::list::Listing;
 use super::lock::LockMark;
+use super::streams::Stream;
 use crate::mapping::{SessionId, Stat, View, ZnodePath};
 
 /// The number of an open file.
@@ -120,6 +121,8 @@ pub enum Handle {
     Scratch(OpenScratch),
     /// A directory.
     Dir(AsyncMutex<Listing>),
+    /// A stream of changes.
+    Events(Arc<Stream>),
 }
 
 impl Handle {
@@ -128,7 +131,7 @@ impl Handle {
         match self {
             Handle::File(file) => Some(&file.lock),
             Handle::Text(text) => Some(&text.lock),
-            Handle::Scratch(_) | Handle::Dir(_) => None,
+            Handle::Scratch(_) | Handle::Dir(_) | Handle::Events(_) => None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod options;
 pub mod own;
 pub mod replay;
 pub mod scratch;
+pub mod streams;
 pub mod walks;
 
 pub use changes::Changes;

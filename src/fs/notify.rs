@@ -14,17 +14,28 @@ use fuser::{INodeNo, Notifier};
 use super::changes::Changes;
 use super::inode::Ino;
 
-/// The inodes whose attributes are no longer current; a set, so it is never larger than the inode table.
+/// Tells the kernel that somebody's poll has an answer.
+pub type Bell = Box<dyn FnOnce() + Send>;
+
+/// The inodes whose attributes are no longer current; a set, so it is never larger than the inode table. And the bells to be
+/// rung, no more than there are polls.
 #[derive(Debug, Default)]
 pub struct Notices {
     queue: Mutex<Queue>,
     bell: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     stale: HashSet<Ino>,
+    bells: Vec<Bell>,
     open: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("stale", &self.stale.len()).finish_non_exhaustive()
+    }
 }
 
 impl Notices {
@@ -41,13 +52,25 @@ impl Notices {
         }
     }
 
-    /// Waits for inodes and takes them; none when the mount is closed.
-    fn take(&self) -> Option<HashSet<Ino>> {
+    /// Adds bells to be rung.
+    pub fn ring(&self, bells: Vec<Bell>) {
+        if bells.is_empty() {
+            return;
+        }
         let mut queue = self.queue();
-        while queue.open && queue.stale.is_empty() {
+        if queue.open {
+            queue.bells.extend(bells);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Waits for inodes or bells and takes them; none when the mount is closed.
+    fn take(&self) -> Option<(HashSet<Ino>, Vec<Bell>)> {
+        let mut queue = self.queue();
+        while queue.open && queue.stale.is_empty() && queue.bells.is_empty() {
             queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.open.then(|| std::mem::take(&mut queue.stale))
+        queue.open.then(|| (std::mem::take(&mut queue.stale), std::mem::take(&mut queue.bells)))
     }
 
     /// Ends the thread that tells the kernel.
@@ -64,7 +87,8 @@ impl Notices {
 pub fn start(changes: Arc<Changes>, notifier: Notifier) -> std::io::Result<()> {
     changes.notices.queue().open = true;
     thread::Builder::new().name("zkmount-notify".to_owned()).spawn(move || {
-        while let Some(stale) = changes.notices.take() {
+        while let Some((stale, bells)) = changes.notices.take() {
+            bells.into_iter().for_each(|bell| bell());
             for ino in stale {
                 // A negative offset leaves the pages alone. An inode that the kernel has forgotten meanwhile is ENOENT.
                 if let Err(error) = notifier.inval_inode(INodeNo(ino.0), -1, 0) {

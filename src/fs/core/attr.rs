@@ -54,6 +54,7 @@ impl<S: Store> Core<S> {
                 }
                 Handle::Text(_) => Err(Errno::EINVAL),
                 Handle::Dir(_) => Err(Errno::EISDIR),
+                Handle::Events(_) => Err(Errno::EINVAL),
             };
         }
         match node.face {

@@ -36,6 +36,7 @@ impl<S: Store> Core<S> {
                 Ok(part(&data, offset, size))
             }
             Handle::Dir(_) => Err(Errno::EISDIR),
+            Handle::Events(stream) => Ok(stream.read(size).await),
         }
     }
 

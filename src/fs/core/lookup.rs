@@ -55,7 +55,7 @@ impl<S: Store> Core<S> {
     async fn look_up_view(&self, path: &ZnodePath, view: View) -> Result<Entry> {
         match view {
             View::Session | View::Ephemerals | View::Metrics => Ok(self.view_entry(path, view, &Stat::default())),
-            View::Data | View::Dir | View::Stat | View::Acl | View::Lock => {
+            View::Data | View::Dir | View::Stat | View::Acl | View::Lock | View::Events => {
                 let stat = self.stat(path).await?;
                 Ok(self.view_entry(path, view, &stat))
             }
@@ -66,7 +66,7 @@ impl<S: Store> Core<S> {
                 }
                 Ok(self.view_entry(path, view, &stat))
             }
-            View::Events | View::Txn => Err(Errno::ENOENT),
+            View::Txn => Err(Errno::ENOENT),
         }
     }
 

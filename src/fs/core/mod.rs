@@ -5,6 +5,7 @@
 mod attr;
 mod create;
 mod data;
+mod events;
 mod link;
 mod list;
 mod lock;

@@ -58,13 +58,20 @@ impl<S: Store> Core<S> {
                 let (path, text) = (node.path, AsyncMutex::default());
                 Handle::Text(OpenText { path, view: View::Lock, access, text, lock: LockMark::default() })
             }
-            Face::View(View::Events | View::Txn) => return Err(Errno::ENOENT),
+            Face::View(View::Events) => {
+                if access.write {
+                    return Err(Errno::EACCES);
+                }
+                Handle::Events(self.open_stream(&node.path)?)
+            }
+            Face::View(View::Txn) => return Err(Errno::ENOENT),
             Face::File | Face::View(View::Data | View::Version(_)) => {
                 return self.open_znode(ino, &node, access, caller).await;
             }
         };
         self.changes.inodes.open(ino);
-        Ok(Opened { fh: self.handles.insert(ino, handle), stream: false })
+        let stream = matches!(handle, Handle::Events(_));
+        Ok(Opened { fh: self.handles.insert(ino, handle), stream })
     }
 
     async fn open_znode(&self, ino: Ino, node: &Node, access: Access, caller: Caller) -> Result<Opened> {

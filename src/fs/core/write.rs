@@ -46,6 +46,7 @@ impl<S: Store> Core<S> {
             Handle::Text(text) => self.write_text(text, offset, &data).await?,
             Handle::Scratch(scratch) => self.write_scratch(scratch, offset, &data)?,
             Handle::Dir(_) => return Err(Errno::EISDIR),
+            Handle::Events(_) => return Err(Errno::EBADF),
         }
         Ok(length)
     }
