@@ -258,7 +258,9 @@ mod tests {
         let rung = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let bell = |rung: &Arc<std::sync::atomic::AtomicU32>| -> Bell {
             let rung = rung.clone();
-            Box::new(move || drop(rung.fetch_add(1, std::sync::atomic::Ordering::SeqCst)))
+            Box::new(move || {
+                let _ = rung.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            })
         };
         assert!(!stream.poll(Some((1, bell(&rung)))));
         assert!(!stream.poll(Some((1, bell(&rung)))));
