@@ -413,6 +413,32 @@ fn is_gone(pid: &str) -> bool {
 }
 
 #[test]
+fn a_mount_goes_with_its_owner() {
+    let server = shared_server();
+    let proxy = Proxy::to(server);
+    let mount = Mount::new(&proxy.instead_of(&server.chroot("mount")));
+    let (path, pid, session) = (mount.path(), mount.pid(), proxy.sessions()[0]);
+    assert!(server.sessions().contains(&session));
+    drop(mount);
+    assert!(!path.exists());
+    assert!(is_gone(&pid.to_string()));
+    assert!(!server.sessions().contains(&session));
+}
+
+#[test]
+fn a_killed_mount_can_be_started_again() {
+    let connect = shared_server().chroot("killed");
+    let mount = Mount::new(&connect);
+    mount.bash("echo 1 > f").success();
+    mount.kill9();
+    mount.restart();
+    assert_eq!(mount.bash("cat f").success().text(), "1");
+    assert_eq!(mount.unmount().code(), Some(0));
+    mount.restart();
+    assert_eq!(mount.end(libc::SIGTERM).code(), Some(0));
+}
+
+#[test]
 fn a_mount_notices_that_its_daemon_died() {
     let mount = Mount::new("memory:");
     let path = mount.path();

@@ -250,17 +250,20 @@ impl Shared {
 
     /// Cuts a connection and counts it. False when somebody else did.
     fn cut_one(&self, id: u64) -> bool {
-        let gone = self.close_one(id);
-        if gone {
-            self.state().counts.cuts += 1;
-        }
-        gone
+        self.close(id, 1)
     }
 
-    fn close_one(&self, id: u64) -> bool {
+    /// Closes a connection that one side has ended.
+    fn close_one(&self, id: u64) {
+        self.close(id, 0);
+    }
+
+    fn close(&self, id: u64, cuts: usize) -> bool {
         let mut state = self.state();
         let Some(connection) = state.connections.remove(&id) else { return false };
         state.traps.forget_connection(id);
+        // Before the clients can know.
+        state.counts.cuts += cuts;
         drop(state);
         let _ = connection.client.shutdown(Shutdown::Both);
         let _ = connection.server.shutdown(Shutdown::Both);
