@@ -11,11 +11,6 @@ use rig::{
     kazoo, shared_server, until,
 };
 
-/// A session whose client asks again within a fraction of a second, so that tests of a broken wire are short.
-fn impatient(connect: &str) -> Witness {
-    Witness::options(connect).session_timeout(Duration::from_secs(4)).connect()
-}
-
 #[test]
 fn a_server_keeps_its_data_and_its_port_over_a_kill_and_a_restart() {
     let server = Server::boot();
@@ -113,7 +108,7 @@ fn a_proxy_loses_exactly_one_reply() {
     let server = shared_server();
     let connect = server.chroot("lost-reply");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     let direct = Witness::connect(&connect);
 
     let trap = proxy.trap().creates().nth(2).lose_reply();
@@ -134,7 +129,7 @@ fn a_proxy_loses_exactly_one_request() {
     let server = shared_server();
     let connect = server.chroot("lost-request");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     let trap = proxy.trap().path("/two").lose_request();
     through.create("/one", b"", Mode::Persistent).unwrap();
     assert!(through.create("/two", b"", Mode::Persistent).is_err());
@@ -148,7 +143,7 @@ fn a_cut_after_the_reply_loses_nothing_but_the_connection() {
     let server = shared_server();
     let connect = server.chroot("after-reply");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     let trap = proxy.trap().creates().cut(Moment::AfterReply);
     through.create("/one", b"", Mode::Persistent).unwrap();
     trap.wait();
@@ -160,7 +155,7 @@ fn a_held_reply_waits_for_its_release() {
     let server = shared_server();
     let connect = server.chroot("held-reply");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     let direct = Witness::connect(&connect);
     let trap = proxy.trap().creates().hold_reply();
     std::thread::scope(|scope| {
@@ -251,7 +246,7 @@ fn a_storm_cuts_often_and_leaves_a_wire_that_works() {
     let server = shared_server();
     let connect = server.chroot("storm");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     proxy.storm(7, 3);
     let mut acknowledged = Vec::new();
     for n in 0..40 {
@@ -272,7 +267,7 @@ fn expired_sessions_are_gone_with_their_ephemerals() {
     let server = shared_server();
     let connect = server.chroot("expired");
     let proxy = Proxy::to(server);
-    let through = impatient(&proxy.instead_of(&connect));
+    let through = Witness::connect(&proxy.instead_of(&connect));
     through.create("/e", b"", Mode::Ephemeral).unwrap();
     assert!(server.sessions().contains(&through.session_id()));
     proxy.expire_sessions();
@@ -302,7 +297,7 @@ fn a_recorder_sees_each_change_and_can_say_that_there_was_none() {
 #[test]
 fn a_recorder_goes_on_after_a_restart_of_the_server() {
     let server = Server::boot();
-    let witness = impatient(&server.address());
+    let witness = Witness::connect(&server.address());
     let recorder = witness.record("/");
     server.kill9();
     server.restart();
@@ -329,7 +324,7 @@ fn a_detached_witness_leaves_its_session_to_time_out() {
     let server = shared_server();
     let connect = server.chroot("detached");
     let direct = Witness::connect(&connect);
-    let crashed = Witness::options(&connect).session_timeout(Duration::from_secs(1)).detached().connect();
+    let crashed = Witness::options(&connect).session_timeout(Duration::from_secs(3)).detached().connect();
     crashed.create("/e", b"", Mode::Ephemeral).unwrap();
     let closed = Witness::connect(&connect);
     closed.create("/f", b"", Mode::Ephemeral).unwrap();

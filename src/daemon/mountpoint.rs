@@ -12,7 +12,7 @@ use rustix::fs::{Access, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::bounded::bounded;
+use super::bounded::{bounded, leave_descriptors};
 use super::failure::Failure;
 use super::mounts::{self, Mount};
 use crate::config::Config;
@@ -219,6 +219,7 @@ pub(super) fn refused(path: &Path, error: &io::Error) -> Failure {
 pub(super) fn answers(path: &Path, limit: Duration) -> Result<Mount, Failure> {
     let at = path.to_owned();
     let asked = bounded(limit, move || -> io::Result<Option<Mount>> {
+        leave_descriptors();
         rustix::fs::stat(&at)?;
         rustix::fs::statfs(&at)?;
         mounts::on(&at)

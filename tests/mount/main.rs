@@ -7,6 +7,7 @@
 
 mod appends;
 mod attributes;
+mod crash;
 mod host;
 mod kinds;
 mod names;

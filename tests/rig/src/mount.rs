@@ -1,20 +1,18 @@
 use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::shell::{self, Output, Script};
 use crate::until::PATIENCE;
-use crate::workdir::{detach, mounts_below};
+use crate::workdir::{abort, detach, mounts_below};
 use crate::{Frozen, Process, Shell, Workdir};
 
 /// How long a daemon may take to end after it was asked to.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// The file system type of FUSE in statfs(2).
-const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
 
 /// Lines of a daemon's log that a failure shows.
 const TAIL: usize = 40;
@@ -49,7 +47,7 @@ impl MountOptions {
         self.args(&["-o", option])
     }
 
-    /// Sets an environment variable of the daemon.
+    /// Sets an environment variable of the daemon. NOTIFY_SOCKET is the rig's own.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -202,18 +200,14 @@ impl Mount {
     fn wait_mounted(&self) {
         let daemon = self.daemon();
         let began = Instant::now();
-        loop {
+        while !daemon.is_ready() {
             if let Some(status) = daemon.process.status() {
                 daemon.expected.store(true, Ordering::Relaxed);
                 panic!("zkmount {} did not mount: {status}\n{}", self.options.ensemble, daemon.tail());
             }
-            if answers(&self.path()) {
-                return;
-            }
             if began.elapsed() > PATIENCE {
                 panic!("zkmount {} has not mounted within {PATIENCE:?}:\n{}", self.options.ensemble, daemon.tail());
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -227,8 +221,9 @@ impl Drop for Mount {
         daemon.process.signal(libc::SIGTERM);
         let ended = daemon.process.wait(FAREWELL);
         let stuck = ended.is_none().then(|| threads(daemon.process.pid()));
-        if ended.is_none() {
-            daemon.process.kill9();
+        if ended.is_none() && daemon.process.kill9().is_none() {
+            // A thread of it waits on its own mount.
+            mounts_below(&self.path()).iter().for_each(|point| abort(point));
         }
         // What is still mounted is dead, and hides the directory that is to be removed.
         mounts_below(&self.path()).iter().for_each(|point| detach(point));
@@ -251,6 +246,8 @@ struct Daemon {
     log: PathBuf,
     /// Whether it has been told to end.
     expected: AtomicBool,
+    /// Where it says that the mount answers, as to systemd. Closed then: a socket that nobody reads would fill up.
+    news: Mutex<Option<UnixDatagram>>,
 }
 
 static DAEMONS: Mutex<Vec<Weak<Daemon>>> = Mutex::new(Vec::new());
@@ -259,8 +256,13 @@ impl Daemon {
     #[track_caller]
     fn start(options: &MountOptions, point: &Path, log: PathBuf) -> Arc<Daemon> {
         let output = File::options().append(true).create(true).open(&log).expect("the daemon's log");
+        let socket = point.with_file_name("notify");
+        let _ = fs::remove_file(&socket);
+        let news = UnixDatagram::bind(&socket).expect("a socket in the mount's directory");
+        news.set_read_timeout(Some(Duration::from_millis(20))).expect("a time limit");
         let mut command = Command::new(binary());
         command
+            .env("NOTIFY_SOCKET", &socket)
             .arg("-f")
             .args(&options.arguments)
             .arg(&options.ensemble)
@@ -270,11 +272,24 @@ impl Daemon {
             .stdout(output.try_clone().expect("a second descriptor"))
             .stderr(output);
         let process = Process::spawn(command).unwrap_or_else(|e| panic!("cannot run {}: {e}", binary().display()));
-        let daemon = Arc::new(Daemon { process, point: point.to_owned(), log, expected: AtomicBool::new(false) });
+        let (point, expected, news) = (point.to_owned(), AtomicBool::new(false), Mutex::new(Some(news)));
+        let daemon = Arc::new(Daemon { process, point, log, expected, news });
         let mut daemons = DAEMONS.lock().unwrap();
         daemons.retain(|daemon| daemon.strong_count() > 0);
         daemons.push(Arc::downgrade(&daemon));
         daemon
+    }
+
+    /// Waits a little for the word that the mount answers.
+    fn is_ready(&self) -> bool {
+        let mut news = self.news.lock().unwrap();
+        let mut message = [0; 4096];
+        let Some(socket) = news.as_ref() else { return true };
+        let ready = socket.recv(&mut message).is_ok_and(|n| String::from_utf8_lossy(&message[..n]).contains("READY=1"));
+        if ready {
+            *news = None;
+        }
+        ready
     }
 
     fn log(&self) -> String {
@@ -318,24 +333,6 @@ fn binary() -> PathBuf {
     let path = profile.join("zkmount");
     assert!(path.exists(), "{} is missing; run cargo build", path.display());
     path
-}
-
-/// Whether a FUSE mount answers at this path. Asked from another thread: a mount that hangs must not hang the test.
-fn answers(point: &Path) -> bool {
-    if mounts_below(point).is_empty() {
-        return false;
-    }
-    let (say, hear) = mpsc::channel();
-    let path = point.to_owned();
-    std::thread::spawn(move || say.send(is_fuse(&path) && fs::metadata(&path).is_ok()));
-    hear.recv_timeout(Duration::from_secs(5)).unwrap_or(false)
-}
-
-fn is_fuse(path: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    let Ok(name) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
-    let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
-    unsafe { libc::statfs(name.as_ptr(), &mut facts) == 0 && facts.f_type as i64 == FUSE_SUPER_MAGIC }
 }
 
 /// Where the threads of a process are, for a failure message.

@@ -18,6 +18,8 @@ pub enum Kind {
     Deleted,
     /// The connection was lost and is back: something may have been missed.
     Gap,
+    /// The recording has ended with the session of its witness.
+    End,
 }
 
 /// One event of a recording.
@@ -25,7 +27,7 @@ pub enum Kind {
 pub struct Event {
     /// What happened.
     pub kind: Kind,
-    /// To which znode; empty for a gap.
+    /// To which znode; empty for a gap and the end.
     pub path: String,
     /// When the rig saw it.
     pub at: Instant,
@@ -50,6 +52,13 @@ struct Log {
     cleared: usize,
     /// Reads that have not been answered yet.
     reading: usize,
+}
+
+impl Log {
+    /// Adds an event that is no znode's.
+    fn mark(&mut self, kind: Kind) {
+        self.events.push(Event { kind, path: String::new(), at: Instant::now(), found: None });
+    }
 }
 
 impl Recorder {
@@ -92,7 +101,11 @@ impl Recorder {
     /// Waits for an event.
     #[track_caller]
     pub fn wait_for(&self, what: &str, mut is_it: impl FnMut(&Event) -> bool) {
-        until(what, || self.log.lock().unwrap().events.iter().any(&mut is_it));
+        until(what, || {
+            let log = self.log.lock().unwrap();
+            assert!(!log.events.iter().any(|event| event.kind == Kind::End), "the witness has lost its session");
+            log.events.iter().any(&mut is_it)
+        });
     }
 
     /// Forgets what was recorded so far.
@@ -120,14 +133,14 @@ async fn record(
                 if event.event_type != EventType::Session {
                     note(&client, event, &log);
                 } else if event.session_state.is_terminated() {
+                    log.lock().unwrap().mark(Kind::End);
                     return;
                 } else if event.session_state == SessionState::SyncConnected {
                     // The client library does not watch on after a reconnect.
                     if let Ok(fresh) = client.watch(&path, AddWatchMode::PersistentRecursive).await {
                         watcher = fresh;
                     }
-                    let gap = Event { kind: Kind::Gap, path: String::new(), at: Instant::now(), found: None };
-                    log.lock().unwrap().events.push(gap);
+                    log.lock().unwrap().mark(Kind::Gap);
                 }
             }
             barrier = barriers.recv() => match barrier {

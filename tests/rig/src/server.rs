@@ -12,6 +12,9 @@ use crate::history;
 use crate::until::PATIENCE;
 use crate::{Frozen, Mode, Port, Process, Transaction, Witness, Workdir};
 
+/// How long a server may take to start. Usually a third of a second, but nothing else may go on meanwhile.
+const START: Duration = Duration::from_secs(60);
+
 /// A real ZooKeeper server of this test process's own.
 #[derive(Debug)]
 pub struct Server {
@@ -220,15 +223,25 @@ impl Server {
     /// Waits until it serves; the error says why it does not.
     pub(crate) fn wait_serving(&self) -> Result<(), String> {
         let began = Instant::now();
+        // A question that comes while the server starts is never answered: ask again soon. On a busy machine an answer takes
+        // its time: be more patient each time.
+        let mut patience = Duration::from_millis(200);
         loop {
-            // A question that comes while the server starts is never answered: ask again soon.
-            let answer = ask(self.port(), "srvr", Duration::from_millis(300)).unwrap_or_default();
+            let answer = match ask(self.port(), "srvr", patience) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+                        patience = (patience * 3 / 2).min(Duration::from_secs(5));
+                    }
+                    String::new()
+                }
+            };
             // The answer may be that of a stranger on our port.
             if answer.contains("Mode: ") && self.is_running() {
                 return Ok(());
             }
             let ended = self.process().status();
-            if ended.is_some() || began.elapsed() > PATIENCE {
+            if ended.is_some() || began.elapsed() > START {
                 let log = self.log();
                 let tail = log.lines().rev().take(15).collect::<Vec<_>>();
                 let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");

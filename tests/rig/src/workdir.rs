@@ -77,6 +77,16 @@ pub(crate) fn detach(point: &Path) {
     }
 }
 
+/// Ends the kernel's connection to the daemon of a FUSE mount, which frees what waits for it. Root only.
+pub(crate) fn abort(point: &Path) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    for fields in fields.filter(|fields| fields.len() > 4 && Path::new(&unescape(fields[4])) == point) {
+        let minor = fields[2].rsplit(':').next().unwrap_or_default();
+        let _ = fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1");
+    }
+}
+
 /// The mount points at or below a directory, the innermost first.
 pub(crate) fn mounts_below(path: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
