@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::StoreError;
-use crate::mapping::{Acl, SessionId, Stat, ZnodePath};
+use crate::mapping::{Acl, SessionId, Stat, ZnodePath, Zxid};
 
 /// How a znode is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,6 +220,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Waits until what the leader has committed is seen by this session.
     fn sync(&self, path: &ZnodePath) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Deletes an ephemeral of the current session in the background, across interruptions, if it still is the one that
+    /// this transaction created: for a caller who was told that it failed although it was made. Never waits; needs a
+    /// tokio runtime. (What was made by a request that ended as [`StoreError::Unanswered`] is deleted without asking.)
+    fn retract(&self, path: &ZnodePath, czxid: Zxid);
 
     /// The session right now; never waits.
     fn session(&self) -> SessionView;

@@ -349,6 +349,22 @@ pub async fn names_of_every_kind<K: Kind>(world: World<K>) {
     }
 }
 
+pub async fn what_is_retracted_goes<K: Kind>(world: World<K>) {
+    let (me, other) = (&world.me, &world.other);
+    let (name, stat) = me.create(&creation("/e", "", Ephemeral)).await.unwrap();
+    let (persistent, theirs) = (creation("/p", "", Persistent), creation("/theirs", "", Ephemeral));
+    let (persistent, theirs) = (me.create(&persistent).await.unwrap(), other.create(&theirs).await.unwrap());
+    world.theirs.until_changes(3).await;
+    me.retract(&name, Zxid(stat.czxid.0 - 1));
+    me.retract(&persistent.0, persistent.1.czxid);
+    me.retract(&theirs.0, theirs.1.czxid);
+    me.retract(&name, stat.czxid);
+    assert_eq!(world.theirs.until_changes(1).await, [("/e".to_owned(), Change::Deleted)]);
+    for left in [persistent.0, theirs.0] {
+        assert!(me.exists(&left).await.is_ok(), "{left}");
+    }
+}
+
 pub async fn close_takes_the_ephemerals_along<K: Kind>(world: World<K>) {
     let (me, other) = (&world.me, &world.other);
     me.create(&creation("/e", "", Ephemeral)).await.unwrap();

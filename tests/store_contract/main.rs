@@ -34,6 +34,7 @@ contract!(
     sizes_are_refused_before_they_are_sent,
     the_limit_is_exact,
     names_of_every_kind,
+    what_is_retracted_goes,
     close_takes_the_ephemerals_along,
     a_closed_store_says_so,
 );

@@ -134,6 +134,13 @@ fn credentials_are_given_again_after_an_interruption() {
 }
 
 #[test]
+fn credentials_that_are_refused() {
+    let auth = vec![("no-such-scheme".to_owned(), b"bob:pw".to_vec())];
+    let settings = Settings { auth, ..Settings::new(shared_server().address()) };
+    assert_eq!(wrong(settings), ConnectError::AuthFailed);
+}
+
+#[test]
 fn a_server_without_extended_types_refuses_a_time_to_live() {
     let server = rig::Server::options().java("-Dzookeeper.extendedTypesEnabled=false").boot();
     let store = connect(Settings::new(server.address())).unwrap();

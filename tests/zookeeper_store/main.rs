@@ -3,6 +3,7 @@
 mod closing;
 mod connecting;
 mod deadlines;
+mod ensemble;
 mod interruptions;
 mod losses;
 mod replies;

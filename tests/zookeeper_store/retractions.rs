@@ -90,14 +90,14 @@ fn a_caller_can_ask_for_it() {
     let world = World::new();
     let (name, stat) = world.create("/e", Ephemeral).unwrap();
     let other = world.create("/other", Ephemeral).unwrap().1;
-    world.wait(async { world.store.retract(name.clone(), other.czxid) });
+    world.wait(async { world.store.retract(&name, other.czxid) });
     let persistent = world.create("/p", Persistent).unwrap();
-    world.wait(async { world.store.retract(persistent.0, persistent.1.czxid) });
+    world.wait(async { world.store.retract(&persistent.0, persistent.1.czxid) });
     world.wait(world.store.sync(&path("/"))).unwrap();
     assert!(world.exists("/e").is_ok() && world.exists("/p").is_ok(), "not the one that was meant, not ours");
     // It lasts across an interruption.
     world.proxy.down();
-    world.wait(async { world.store.retract(name, stat.czxid) });
+    world.wait(async { world.store.retract(&name, stat.czxid) });
     world.proxy.accept();
     until("it is deleted", || world.counts("/e") == [1, 0, 1]);
     assert_eq!(world.counts("/other"), [1, 0, 0]);

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::MemorySettings;
 use super::tree::{Caller, Told, Tree};
-use crate::mapping::{SessionId, ZnodePath};
+use crate::mapping::{SessionId, ZnodePath, Zxid};
 use crate::session::pin::pin;
 use crate::session::{Event, SessionState, SessionView, Sink, StateChange, StoreError};
 
@@ -40,6 +40,8 @@ pub struct Session {
     /// Told whenever the life changes.
     changed: Notify,
     queue: Mutex<VecDeque<Event>>,
+    /// Ephemerals to be deleted once connected again.
+    retractions: Mutex<Vec<(ZnodePath, Zxid)>>,
     /// Held while the sink is called, so that events come one at a time and in order.
     turn: Mutex<()>,
 }
@@ -76,6 +78,7 @@ impl Hub {
             life: Mutex::new(life),
             changed: Notify::new(),
             queue: Mutex::new(VecDeque::from([Event::Session(StateChange::Connected(id)), Event::Gap])),
+            retractions: Mutex::default(),
             turn: Mutex::new(()),
         });
         state.sessions.push(Arc::downgrade(&session));
@@ -226,8 +229,25 @@ impl Session {
                 SessionState::Connected | SessionState::Closed => return Vec::new(),
             }
             life.connect(queue);
+            self.retract_all(&mut state.tree, life.id)
+        });
+    }
+
+    /// Deletes an ephemeral of the session, now or once it is connected again, if this transaction created it.
+    pub fn retract(&self, path: ZnodePath, czxid: Zxid) {
+        self.live(|state, life, _| {
+            lock(&self.retractions).push((path, czxid));
+            if life.state == SessionState::Connected {
+                return self.retract_all(&mut state.tree, life.id);
+            }
             Vec::new()
         });
+    }
+
+    /// What belonged to an earlier session is gone already.
+    fn retract_all(&self, tree: &mut Tree, session: SessionId) -> Vec<Told> {
+        let retractions = std::mem::take(&mut *lock(&self.retractions));
+        retractions.iter().flat_map(|(path, czxid)| tree.retract(path, *czxid, session)).collect()
     }
 
     /// Loses the session, and gets a new one at once unless it is suspended.

@@ -20,7 +20,7 @@ pub use self::access::Identity;
 use self::hub::{Hub, Session};
 use super::size::{DEFAULT_PACKET_LIMIT, Sizes};
 use super::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
-use crate::mapping::{Acl, Stat, ZnodePath};
+use crate::mapping::{Acl, Stat, ZnodePath, Zxid};
 
 /// How a session in memory behaves.
 #[derive(Debug, Clone)]
@@ -226,6 +226,10 @@ impl Store for Memory {
 
     async fn sync(&self, _path: &ZnodePath) -> Result<(), StoreError> {
         self.session.read(|_, _| Ok(())).await
+    }
+
+    fn retract(&self, path: &ZnodePath, czxid: Zxid) {
+        self.session.retract(path.clone(), czxid);
     }
 
     fn session(&self) -> SessionView {

@@ -159,6 +159,12 @@ impl Tree {
         })
     }
 
+    /// Removes an ephemeral of a session, if it is the one that this transaction created.
+    pub fn retract(&mut self, path: &ZnodePath, czxid: Zxid, session: SessionId) -> Vec<Told> {
+        let is_it = |node: &Node| node.record.owner == session.0 && node.record.czxid == czxid;
+        if self.nodes.get(path).is_some_and(is_it) { self.remove(std::slice::from_ref(path)) } else { Vec::new() }
+    }
+
     /// Removes what lives as long as a session, in one transaction.
     pub fn end_session(&mut self, session: SessionId) -> Vec<Told> {
         let mut paths: Vec<ZnodePath> = self

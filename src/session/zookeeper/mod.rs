@@ -111,12 +111,6 @@ impl ZooKeeper {
         tokio::spawn(supervisor::run(Arc::clone(&shared), first));
         Ok(ZooKeeper { shared })
     }
-
-    /// Deletes an ephemeral of the current session in the background, across interruptions, if it still is the one
-    /// that this transaction created. For a caller that was told that it failed.
-    pub fn retract(&self, path: ZnodePath, czxid: Zxid) {
-        guard::retract(&self.shared, path, Some(czxid));
-    }
 }
 
 impl Store for ZooKeeper {
@@ -166,6 +160,10 @@ impl Store for ZooKeeper {
 
     async fn sync(&self, path: &ZnodePath) -> Result<(), StoreError> {
         self.shared.sync(path).await
+    }
+
+    fn retract(&self, path: &ZnodePath, czxid: Zxid) {
+        guard::retract(&self.shared, path.clone(), Some(czxid));
     }
 
     fn session(&self) -> SessionView {
