@@ -50,9 +50,11 @@ pub struct Cursor {
     /// The version that the handle is based on.
     pub base: Option<(Bytes, Stat)>,
     /// What was there when it was opened for reading: to be read when it is gone before the first read.
-    pub opened: Option<(Bytes, Stat)>,
+    pub opened: Option<Box<(Bytes, Stat)>>,
     /// The end of that version was told, so that the next read may go on with a newer one.
     pub ended: bool,
+    /// The handle truncated the file, and has not written since: its first write replaces the whole value.
+    pub claim: Option<u64>,
     /// Writes that wait for the close.
     pub dirty: Option<Vec<u8>>,
     /// A write failed: a pending truncation is not to be committed.

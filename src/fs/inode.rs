@@ -4,6 +4,7 @@
 //! after a remount and on another host, and another one when the znode was deleted and made anew, or has become a directory.
 
 mod believed;
+mod file;
 mod told;
 
 use std::collections::HashMap;
@@ -11,9 +12,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use tokio::sync::Mutex as AsyncMutex;
-
 use self::believed::Believed;
+pub use self::file::FileState;
 pub use self::told::Known;
 use crate::mapping::{View, ZnodePath, Zxid};
 
@@ -92,33 +92,6 @@ impl Node {
         hash ^= hash >> 33;
         // 0 is no inode, 1 the root.
         Ino(hash.max(2))
-    }
-}
-
-/// What the open handles of one file have in common.
-///
-/// Writes to a file through one mount are served one after the other, under this lock; it is held over the network, so
-/// nothing else may be taken while waiting for it but what its holder never takes.
-#[derive(Debug, Default)]
-pub struct FileState {
-    /// Serializes the writers.
-    pub write: AsyncMutex<()>,
-    truncated: Mutex<bool>,
-}
-
-impl FileState {
-    fn flag(&self) -> MutexGuard<'_, bool> {
-        self.truncated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells whether the file was truncated and the truncation is not committed yet.
-    pub fn is_truncated(&self) -> bool {
-        *self.flag()
-    }
-
-    /// Marks the file as truncated, or not; tells what it was.
-    pub fn set_truncated(&self, truncated: bool) -> bool {
-        std::mem::replace(&mut *self.flag(), truncated)
     }
 }
 

@@ -59,9 +59,12 @@ fn a_descriptor_for_appending_goes_to_the_end_whoever_wrote_last() {
 #[test]
 fn an_append_that_would_be_too_large_leaves_what_is_there() {
     let world = World::new("append-big");
-    world.run("head -c 1000000 /dev/zero > f");
-    world.refuses("head -c 100000 /dev/zero | dd bs=100000 oflag=append conv=notrunc of=f", "File too large");
+    world.run("touch f; truncate -s 1000000 f");
+    world.refuses(
+        "head -c 100000 /dev/zero | dd bs=100000 iflag=fullblock oflag=append conv=notrunc of=f",
+        "File too large",
+    );
     assert_eq!(world.witness.stat("/f").unwrap().data_length, 1_000_000);
-    world.run("head -c 40000 /dev/zero >> f");
+    world.run("head -c 40000 /dev/zero | dd bs=40000 iflag=fullblock oflag=append conv=notrunc of=f status=none");
     assert_eq!(world.witness.stat("/f").unwrap().data_length, 1_040_000);
 }

@@ -12,7 +12,10 @@ mod host;
 mod kinds;
 mod names;
 mod races;
+mod reads;
+mod removal;
+mod rename;
 mod smoke;
 mod views;
-#[allow(dead_code)] // The families that use the rest come with the next tests.
 mod world;
+mod writes;

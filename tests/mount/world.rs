@@ -13,7 +13,6 @@ pub struct World {
     pub one: Mount,
     pub two: Mount,
     pub witness: Witness,
-    pub connect: String,
     chroot: String,
     server: &'static Server,
 }
@@ -31,7 +30,7 @@ impl World {
         let mount = || options.iter().fold(Mount::options(&connect), |mount, option| mount.o(option)).mount();
         let (one, two) = (mount(), mount());
         let chroot = connect[connect.find('/').expect("a chroot")..].to_owned();
-        World { one, two, witness: Witness::connect(&connect), connect, chroot, server }
+        World { one, two, witness: Witness::connect(&connect), chroot, server }
     }
 
     /// What was done to this world's tree, in order, with paths as the mounts show them.

@@ -76,7 +76,7 @@ impl<S: Store> Core<S> {
             }
             (None, Some(last), _) => Ok(last.clone()),
             (None, None, _) => {
-                cursor.base.clone_from(&cursor.opened);
+                cursor.base = cursor.opened.take().map(|opened| *opened);
                 cursor.base.clone().ok_or(Errno::ESTALE)
             }
         }

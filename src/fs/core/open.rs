@@ -96,8 +96,9 @@ impl<S: Store> Core<S> {
         let how = OpenAs { guard, gather: access.truncate && self.is_backed_up(node, caller), ..OpenAs::default() };
         let opened = self.open_file(ino, &stat, access, how);
         if let Some(Handle::File(file)) = self.handles.get(opened.fh).as_deref() {
-            file.file.set_truncated(access.truncate || file.file.is_truncated());
-            file.cursor.lock().await.opened = data.map(|data| (data, stat));
+            let mut cursor = file.cursor.lock().await;
+            cursor.claim = access.truncate.then(|| file.file.truncate());
+            cursor.opened = data.map(|data| Box::new((data, stat)));
         }
         Ok(opened)
     }
@@ -140,7 +141,7 @@ impl<S: Store> Core<S> {
     pub async fn release(&self, fh: Fh) {
         let Some((ino, handle)) = self.handles.remove(fh) else { return };
         if let Handle::File(file) = &*handle {
-            if let Err(error) = self.commit(file).await {
+            if let Err(error) = self.commit(file, true).await {
                 let path = self.changes.inodes.node(ino).map(|node| node.path);
                 tracing::error!(?path, %error, "what was written at last is not saved");
             }
@@ -171,7 +172,7 @@ impl<S: Store> Core<S> {
         let handle = fh.and_then(|fh| self.handles.get(fh));
         self.check_locks(handle.as_deref().and_then(Handle::lock))?;
         if let Some(Handle::File(file)) = handle.as_deref() {
-            self.commit(file).await?;
+            self.commit(file, false).await?;
         }
         let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
         if matches!(node.face, Face::Scratch(_)) {

@@ -29,7 +29,7 @@ impl<S: Store> Core<S> {
             _ => {}
         }
         for ino in self.changes.inodes.truncated_at(&path) {
-            self.changes.inodes.file(ino).set_truncated(false);
+            self.changes.inodes.file(ino).settle();
         }
         match self.delete(&path, version, named).await {
             Err(Errno::ENOTEMPTY) => Err(Errno::EISDIR),

@@ -281,7 +281,7 @@ impl<S: Store> Core<S> {
     /// A truncation of a file that is being replaced is not to be committed any more.
     fn forget_truncation(&self, path: &ZnodePath) {
         for ino in self.changes.inodes.truncated_at(path) {
-            self.changes.inodes.file(ino).set_truncated(false);
+            self.changes.inodes.file(ino).settle();
         }
     }
 }

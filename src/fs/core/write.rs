@@ -95,7 +95,7 @@ impl<S: Store> Core<S> {
     async fn write_at(&self, file: &OpenFile, cursor: &mut Cursor, offset: usize, data: &[u8]) -> Result<()> {
         let node = self.node_of(file)?;
         self.check_size(&node.path, offset, data.len())?;
-        let truncated = file.file.is_truncated();
+        let truncated = cursor.claim.is_some() || file.file.is_truncated();
         let (new, version) = if truncated {
             (edit::write_at(b"", offset, data), file.guard)
         } else {
@@ -109,7 +109,7 @@ impl<S: Store> Core<S> {
     async fn append(&self, file: &OpenFile, cursor: &mut Cursor, data: &[u8]) -> Result<()> {
         let node = self.node_of(file)?;
         self.check_size(&node.path, 0, data.len())?;
-        if file.file.is_truncated() {
+        if cursor.claim.is_some() || file.file.is_truncated() {
             return self.replace(file, cursor, &node, Bytes::copy_from_slice(data), file.guard).await;
         }
         let deadline = Instant::now() + self.options.timeout;
@@ -140,6 +140,7 @@ impl<S: Store> Core<S> {
         let node = self.node_of(file)?;
         let old = match cursor.dirty.take() {
             Some(dirty) => dirty,
+            None if cursor.claim.is_some() => Vec::new(),
             None if file.file.is_truncated() || self.drafts.get(file.ino).is_some() => Vec::new(),
             None => self.base(file, cursor).await?.0.to_vec(),
         };
@@ -167,7 +168,8 @@ impl<S: Store> Core<S> {
         version: Option<i32>,
     ) -> Result<()> {
         let stat = self.set_fenced(node, data.clone(), version, file.lock.fence()).await?;
-        file.file.set_truncated(false);
+        file.file.settle();
+        cursor.claim = None;
         cursor.base = Some((data, stat));
         Ok(())
     }
@@ -264,7 +266,7 @@ impl<S: Store> Core<S> {
             return Ok(());
         }
         let node = self.node_of(file)?;
-        let version = match (file.file.is_truncated(), &cursor.base) {
+        let version = match (cursor.claim.is_some() || file.file.is_truncated(), &cursor.base) {
             (false, Some((_, stat))) => Some(stat.version),
             _ => file.guard,
         };
@@ -273,39 +275,45 @@ impl<S: Store> Core<S> {
         committed
     }
 
-    /// Commits the writes and the truncation that wait.
-    pub(super) async fn commit(&self, file: &OpenFile) -> Result<()> {
+    /// Commits the writes and the truncation that wait. When the handle is being closed, a truncation is left to other
+    /// handles that have truncated the file as well.
+    pub(super) async fn commit(&self, file: &OpenFile, closing: bool) -> Result<()> {
         if !file.access.write {
             return Ok(());
         }
-        self.commit_writes(file).await?;
+        let written = self.commit_writes(file).await;
         let _turn = file.file.write.lock().await;
         let mut cursor = file.cursor.lock().await;
         if self.drafts.get(file.ino).is_some() {
             // Nothing was written, or what was could not be: then there is nothing to make.
             if cursor.failed {
-                return Ok(());
+                return written;
             }
             self.check_alive(file)?;
             return self.make_draft(file.ino, Bytes::new()).await.map(drop);
         }
-        if !file.file.is_truncated() {
-            return Ok(());
+        let Some(claim) = cursor.claim else { return written };
+        let due = match closing {
+            // The old value stays when the write that was to replace it failed.
+            true => file.file.withdraw(claim, cursor.failed),
+            false => !cursor.failed && file.file.is_claimed(claim),
+        };
+        if !due {
+            return written;
         }
-        if cursor.failed {
-            // The old value stays, as the write that was to replace it failed.
-            file.file.set_truncated(false);
-            return Ok(());
-        }
+        let truncated = self.commit_nothing(file, &mut cursor).await;
+        file.file.settle();
+        truncated
+    }
+
+    /// Commits a truncation.
+    async fn commit_nothing(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<()> {
         self.check_alive(file)?;
         let node = self.node_of(file)?;
-        match self.replace(file, &mut cursor, &node, Bytes::new(), file.guard).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                file.file.set_truncated(false);
-                // Somebody removed the file: there is nothing left to truncate.
-                if error == Errno::ESTALE && file.guard.is_none() { Ok(()) } else { Err(error) }
-            }
+        match self.replace(file, cursor, &node, Bytes::new(), file.guard).await {
+            // Somebody removed the file: there is nothing left to truncate.
+            Err(Errno::ESTALE) if file.guard.is_none() => Ok(()),
+            result => result,
         }
     }
 
@@ -317,7 +325,7 @@ impl<S: Store> Core<S> {
             let Some(node) = self.changes.inodes.node(ino) else { continue };
             if file.is_truncated() {
                 self.set_data(&node, Bytes::new(), None).await?;
-                file.set_truncated(false);
+                file.settle();
             }
         }
         Ok(())
@@ -334,8 +342,11 @@ impl<S: Store> Core<S> {
         }
         if size == 0 && !file.gather {
             file.fresh.store(false, Ordering::Relaxed);
-            file.cursor.lock().await.failed = false;
-            file.file.set_truncated(true);
+            let mut cursor = file.cursor.lock().await;
+            cursor.failed = false;
+            if cursor.claim.is_none_or(|claim| !file.file.is_claimed(claim)) {
+                cursor.claim = Some(file.file.truncate());
+            }
             return Ok(());
         }
         let _turn = file.file.write.lock().await;
@@ -352,7 +363,8 @@ impl<S: Store> Core<S> {
         if file.gather {
             let old = match cursor.dirty.take() {
                 Some(dirty) => dirty,
-                None if size == 0 || file.file.is_truncated() || self.drafts.get(file.ino).is_some() => Vec::new(),
+                None if size == 0 || cursor.claim.is_some() || file.file.is_truncated() => Vec::new(),
+                None if self.drafts.get(file.ino).is_some() => Vec::new(),
                 None => self.base(file, cursor).await?.0.to_vec(),
             };
             cursor.dirty = Some(edit::resize(&old, size).into_owned());
@@ -364,13 +376,14 @@ impl<S: Store> Core<S> {
             cursor.base = Some((data, stat));
             return Ok(());
         }
-        let (old, version) = if file.file.is_truncated() {
+        let truncated = cursor.claim.is_some() || file.file.is_truncated();
+        let (old, version) = if truncated {
             (Bytes::new(), file.guard)
         } else {
             let (old, stat) = self.base(file, cursor).await?;
             (old, Some(stat.version))
         };
-        if old.len() == size && !file.file.is_truncated() {
+        if old.len() == size && !truncated {
             return Ok(());
         }
         let new = Bytes::from(edit::resize(&old, size).into_owned());
