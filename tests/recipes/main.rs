@@ -9,6 +9,7 @@ mod counter;
 mod help;
 mod leader;
 mod member;
+mod on_change;
 mod queue;
 mod slots;
 mod world;
