@@ -195,6 +195,8 @@ pub async fn open(settings: &Settings, server: &str, session: Option<&zk::Sessio
 pub async fn check_chroot(client: &zk::Client, settings: &Settings) -> Result<(), ConnectError> {
     let Some(chroot) = &settings.chroot else { return Ok(()) };
     let failed = |error: zk::Error| ConnectError::Chroot(chroot.clone(), error.to_string());
+    // A server that lags behind does not know yet of one that was made a moment ago.
+    client.sync("/").await.map_err(failed)?;
     match client.check_stat("/").await {
         // Who may not look at it is told so, and that it exists.
         Ok(Some(_)) | Err(zk::Error::NoAuth) => return Ok(()),
