@@ -59,3 +59,15 @@ fn an_unmount_passes_the_lock_on_at_once() {
     until_says(&waiter, "mine");
     waiter.wait().success();
 }
+
+#[test]
+fn a_stopped_holder_keeps_the_lock() {
+    // > A holder that is stopped, or waits for anything else, keeps its lock.
+    let place = Place::new("stopped");
+    let holder = hold(&place.a, "f");
+    holder.signal(libc::SIGSTOP);
+    place.b.bash("flock -n f true").exits(1);
+    holder.signal(libc::SIGCONT);
+    holder.kill9();
+    place.b.bash("flock -w 20 f true").success();
+}

@@ -28,3 +28,15 @@ fn readers_share_and_a_writer_is_alone_and_not_starved() {
     until_says(&late, "reads");
     until_says(&later, "reads");
 }
+
+#[test]
+fn the_next_holder_sees_what_the_one_before_wrote() {
+    // > Whoever has a lock sees what was written under it before, on any host: the data and the size.
+    let place = Place::new("coherent");
+    for n in 1..=15 {
+        let (writer, reader) = if n % 2 == 0 { (&place.a, &place.b) } else { (&place.b, &place.a) };
+        writer.bash("stat f > /dev/null; flock f sh -c 'printf x >> f'").success();
+        let seen = reader.bash("flock -s f sh -c 'stat -c %s f; wc -c < f'").success();
+        assert_eq!(seen.text(), format!("{n}\n{n}"));
+    }
+}

@@ -83,6 +83,9 @@ impl<S: Store> Core<S> {
         let claim = Claim { key, fh, mode, wait, pid: lock.pid };
         let held = self.recipe(site).acquire(&claim, cancel).await?;
         self.mark(key, &held);
+        // What the holders before wrote has been announced before their contenders went. Neither may the kernel know
+        // older sizes now.
+        self.changes.notices.delivered().await;
         Ok(())
     }
 
