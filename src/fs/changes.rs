@@ -71,7 +71,7 @@ impl Changes {
             && tiding.is(Change::Created)
             && let Some(parent) = path.parent()
         {
-            self.tidings.push(Tiding { path: parent, change: None, kind: None, after: tiding.after });
+            self.tidings.push(Tiding { path: parent, change: None, kind: None, after: tiding.after, number: 0 });
         }
         if watchable {
             self.own.sort(path, tiding, |tiding| self.tidings.push(tiding));
@@ -100,7 +100,7 @@ impl Sink for Changes {
                 if *change == Change::Deleted {
                     self.own.forget(path);
                 }
-                self.tell(path, Tiding { path: path.clone(), change: Some(*change), kind: before, after });
+                self.tell(path, Tiding { path: path.clone(), change: Some(*change), kind: before, after, number: 0 });
             }
             Event::Gap | Event::Blind => {
                 self.notices.invalidate(self.inodes.all().into_iter().map(|(ino, _)| ino));

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rig::{Job, Shell, Witness, until};
@@ -73,4 +74,19 @@ pub fn file(witness: &Witness, path: &str, data: &str) {
 #[track_caller]
 pub fn directory(witness: &Witness, path: &str) {
     witness.create(path, b"", rig::Mode::Persistent).unwrap();
+}
+
+/// The names that a watcher believes in who knew some before and was told the rest. Fails on what cannot be.
+#[track_caller]
+pub fn believed(before: BTreeSet<String>, told: &[String]) -> BTreeSet<String> {
+    let mut names = before;
+    for line in told {
+        let Some((event, name)) = line.split_once(' ') else { continue };
+        match event.split(',').next() {
+            Some("CREATE") => assert!(names.insert(name.to_owned()), "{name} was told twice to be there: {told:?}"),
+            Some("DELETE") => assert!(names.remove(name), "{name} was told to be gone and was not there: {told:?}"),
+            _ => {}
+        }
+    }
+    names
 }

@@ -4,6 +4,8 @@
 //! mark, since changes are told in their order.
 
 mod events;
+mod gap;
 mod helper;
 mod inotify;
 mod kill;
+mod tools;

@@ -77,6 +77,7 @@ impl<S: Store> Core<S> {
             ("zkmount_locks_held", "gauge", self.locks.count() as u64),
             ("zkmount_lock_waiters", "gauge", self.locks.bells.count() as u64),
             ("zkmount_names_too_long_total", "counter", unlistable),
+            ("zkmount_changes_untold_total", "counter", self.changes.tidings.missed()),
             ("zkmount_session_connected", "gauge", u64::from(session.state == SessionState::Connected)),
             ("zkmount_session_incarnations_total", "counter", session.incarnation),
             ("zkmount_session_connections_total", "counter", session.connections),

@@ -66,6 +66,12 @@ impl Believed {
         *self = Believed { lost: true, ..Believed::default() };
     }
 
+    /// Tells whether a name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        let listed = || self.base.binary_search_by(|other| other.as_str().cmp(name)).is_ok();
+        self.came.contains(name) || !self.went.contains(name) && listed()
+    }
+
     /// All names, sorted.
     pub fn names(&self) -> Vec<String> {
         let base = self.base.iter().filter(|name| !self.went.contains(*name)).cloned();

@@ -124,6 +124,15 @@ impl Inodes {
         self.table().edit_believed(dir, |believed| believed.listed(names));
     }
 
+    /// Tells whether those who watch the directory above a path believe in the name; none when that is not known.
+    pub fn believes(&self, path: &ZnodePath) -> Option<bool> {
+        let parent = path.parent()?;
+        let table = self.table();
+        let mut dirs = table.here(&parent).filter_map(|(_, inode)| inode.believed.as_deref());
+        let first = dirs.next()?;
+        (!first.is_lost()).then(|| first.has(path.name()) || dirs.any(|believed| believed.has(path.name())))
+    }
+
     /// The names in a directory that those who watch it believe in, and whether these are all.
     pub fn believed(&self, ino: Ino) -> (Vec<String>, bool) {
         let table = self.table();

@@ -57,6 +57,7 @@ impl<S: Store> Teller<S> {
         for (ino, path, stat) in directories {
             self.compare_children(ino, &path, &stat, after)?;
         }
+        self.compared = self.changes.tidings.last();
         Ok(())
     }
 
@@ -111,8 +112,12 @@ impl<S: Store> Teller<S> {
                         self.vanished(path)?;
                     }
                     self.created(path, found, false)?;
-                } else if child.mzxid > after {
-                    self.modified(path, found, false)?;
+                } else {
+                    // From now on its deletion can be told from that of what nobody was told of.
+                    self.changes.inodes.tell_name(path, true);
+                    if child.mzxid > after {
+                        self.modified(path, found, false)?;
+                    }
                 }
             }
         }

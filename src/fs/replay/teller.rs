@@ -45,6 +45,8 @@ pub struct Teller<S> {
     pub(super) stage: Arc<Stage>,
     runtime: Handle,
     recent: Recent,
+    /// The last change that had been announced when the last comparison ended.
+    pub(super) compared: u64,
 }
 
 /// Nobody is to be told any more.
@@ -57,7 +59,7 @@ pub(super) type Goes<T = ()> = Result<T, Ended>;
 impl<S: Store> Teller<S> {
     /// Over a core, with the runtime in which it asks the store.
     pub fn new(core: Arc<Core<S>>, stage: Arc<Stage>, runtime: Handle) -> Teller<S> {
-        Teller { changes: core.changes().clone(), core, stage, runtime, recent: Recent::default() }
+        Teller { changes: core.changes().clone(), core, stage, runtime, recent: Recent::default(), compared: 0 }
     }
 
     /// Tells, until the mount is gone.
@@ -178,7 +180,9 @@ impl<S: Store> Teller<S> {
             }
             Now::Hidden => self.make(hidden(path), &Stat::default()),
             // Without an end to follow it would be believed in for ever.
-            Now::Absent if ends => self.make(ghost(path, Kind::File), &Stat::default()),
+            Now::Absent if ends && self.recent.get(path).is_none() => {
+                self.make(ghost(path, Kind::File), &Stat::default())
+            }
             Now::Absent => Ok(()),
         }
     }
@@ -215,7 +219,10 @@ impl<S: Store> Teller<S> {
 
     /// A name that those who watch believe in is gone, without an announcement.
     pub(super) fn vanished(&mut self, path: &ZnodePath) -> Goes {
-        self.deleted(&Tiding { path: path.clone(), change: None, kind: None, after: Zxid::default() }, &Now::Absent)
+        self.deleted(
+            &Tiding { path: path.clone(), change: None, kind: None, after: Zxid::default(), number: 0 },
+            &Now::Absent,
+        )
     }
 
     /// A znode was deleted.
@@ -232,6 +239,11 @@ impl<S: Store> Teller<S> {
             Now::Is(stat) => is_other(known, stat),
             _ => !known.gone,
         };
+        // A comparison has told of it, or it came and went before that.
+        let compared = tiding.number <= self.compared && self.changes.inodes.believes(path) == Some(false);
+        if compared && !known.iter().any(|known| is_old(&known)) {
+            return Ok(());
+        }
         // One that was renamed while it was open is what is there only if nothing else is.
         let mut olds: Vec<&Known> = known.iter().filter(is_old).collect();
         olds.sort_by_key(|known| (known.node.czxid != ANY, known.asked));

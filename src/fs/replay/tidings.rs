@@ -26,6 +26,8 @@ pub struct Tiding {
     pub kind: Option<Kind>,
     /// All transactions up to this one were announced before.
     pub after: Zxid,
+    /// Its place among all changes.
+    pub number: u64,
 }
 
 impl Tiding {
@@ -59,6 +61,8 @@ struct Queue {
     items: VecDeque<Item>,
     /// The changes that wait, by path.
     waiting: HashMap<ZnodePath, Waiting>,
+    /// Changes so far.
+    count: u64,
     missed: u64,
 }
 
@@ -100,7 +104,7 @@ impl Tidings {
     }
 
     /// Adds a change. One that a change of the same znode that still waits will tell too is left out.
-    pub fn push(&self, tiding: Tiding) {
+    pub fn push(&self, mut tiding: Tiding) {
         let mut queue = self.queue();
         if !queue.open {
             return;
@@ -122,6 +126,8 @@ impl Tidings {
         waiting.ends += usize::from(tiding.is(Change::Deleted));
         waiting.last = tiding.change;
         waiting.old = false;
+        queue.count += 1;
+        tiding.number = queue.count;
         queue.items.push_back(Item::Tiding(tiding));
         drop(queue);
         self.bell.notify_one();
@@ -146,6 +152,11 @@ impl Tidings {
             queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.open.then(|| queue.batch())
+    }
+
+    /// The number of the last change.
+    pub fn last(&self) -> u64 {
+        self.queue().count
     }
 
     /// Tells whether a deletion of a path is yet to be told.
@@ -212,7 +223,20 @@ mod tests {
     use super::*;
 
     fn tiding(path: &str, change: Change, after: i64) -> Tiding {
-        Tiding { path: ZnodePath::parse(path).unwrap(), change: Some(change), kind: None, after: Zxid(after) }
+        Tiding {
+            path: ZnodePath::parse(path).unwrap(),
+            change: Some(change),
+            kind: None,
+            after: Zxid(after),
+            number: 0,
+        }
+    }
+
+    fn unnumbered(item: Item) -> Item {
+        match item {
+            Item::Tiding(tiding) => Item::Tiding(Tiding { number: 0, ..tiding }),
+            item => item,
+        }
     }
 
     fn open() -> Tidings {
@@ -228,7 +252,7 @@ mod tests {
         let changes = [Change::Modified, Change::Modified, Change::Deleted, Change::Created, Change::Modified];
         changes.iter().for_each(|change| tidings.push(tiding("/a", *change, 0)));
         tidings.push(tiding("/b", Change::Modified, 0));
-        let told: Vec<Item> = tidings.try_take();
+        let told: Vec<Item> = tidings.try_take().into_iter().map(unnumbered).collect();
         let expected = [
             tiding("/a", Change::Modified, 0),
             tiding("/a", Change::Deleted, 0),
