@@ -15,6 +15,7 @@ fn mounted(name: &str) -> (Mount, Witness, String) {
     (Mount::new(&connect), witness, connect)
 }
 
+// > `DIR/@events` and `NAME@events` give one line a change: `create`, `modify` or `delete` with a path relative to it, `session connected`, `session suspended` or `session lost`, and `resync`.
 #[test]
 fn a_shell_reads_one_line_a_change() {
     let (mount, witness, connect) = mounted("lines");
@@ -63,6 +64,7 @@ fn the_changes_of_this_mount_are_in_its_streams_too() {
     until("its lines", || job.stdout() == "opened\nmodify .\ndelete .\n");
 }
 
+// > A stream begins with its open, so who opens it, looks, and then reads misses nothing.
 #[test]
 fn opened_then_looked_then_read_misses_nothing() {
     let (mount, witness, connect) = mounted("nothing-missed");
@@ -95,6 +97,7 @@ fn opened_then_looked_then_read_misses_nothing() {
     assert_eq!(names.into_iter().collect::<Vec<_>>(), witness.children("/d").unwrap());
 }
 
+// > A reader of a stream that does not keep up gets `resync`: look again.
 #[test]
 fn a_reader_that_stops_is_told_to_look_again() {
     let (mount, _, connect) = mounted("slow-reader");
@@ -118,6 +121,7 @@ fn a_reader_that_stops_is_told_to_look_again() {
     assert!(told.starts_with("resync\n"), "{}", &told[..100]);
 }
 
+// > A signal ends a read of a stream at once, and takes no line with it.
 #[test]
 fn signals_end_a_reader_at_once() {
     let (mount, _, _) = mounted("signals");
@@ -148,6 +152,7 @@ fn a_signal_takes_no_line_from_the_next_read() {
     assert!(job.wait().success().stdout.ends_with("create after\n"));
 }
 
+// > Streams can be read without blocking, and with poll and select.
 #[test]
 fn poll_and_non_blocking_reads() {
     let (mount, witness, _) = mounted("poll");

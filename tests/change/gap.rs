@@ -31,6 +31,7 @@ fn until_live(mount: &Mount) {
     });
 }
 
+// > What changed while there was no connection is told after it, as the difference.
 #[test]
 fn what_changed_during_an_interruption_is_told_after_it() {
     let (mount, proxy, witness, _) = wired("interruption");
@@ -135,6 +136,7 @@ for n in range(1500):
     assert_eq!(believed(before, &told), tree, "{told:?}");
 }
 
+// > A lost session's ephemerals are told to be gone.
 #[test]
 fn a_lost_session_takes_its_ephemerals_from_those_who_watch() {
     let (mount, proxy, witness, _) = wired("lost");

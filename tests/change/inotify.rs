@@ -14,6 +14,7 @@ fn mounted(name: &str) -> (Mount, Witness, String) {
     (Mount::new(&connect), witness, connect)
 }
 
+// > A new file is told with CREATE and CLOSE_WRITE, and with MODIFY in between when it was set since.
 #[test]
 fn a_directory_watch_is_told_each_change_once_and_in_order() {
     let (mount, witness, connect) = mounted("directory-watch");
@@ -78,6 +79,7 @@ fn what_another_mount_does_is_told_as_it_is_here() {
     assert_eq!(of("sub"), ["CREATE,ISDIR", "DELETE,ISDIR"], "{told:?}");
 }
 
+// > What another client changes is told to programs that watch with inotify as if it had been changed here: CREATE, MODIFY with CLOSE_WRITE, DELETE with DELETE_SELF.
 #[test]
 fn a_file_watch_is_told_of_its_file_until_that_is_gone() {
     let connect = shared_server().chroot("file-watch");
@@ -94,6 +96,7 @@ fn a_file_watch_is_told_of_its_file_until_that_is_gone() {
     assert_eq!(told, ["MODIFY", "CLOSE_WRITE,CLOSE", "DELETE_SELF"]);
 }
 
+// > Each change is told once, in its order, whatever the kernel knew of the name before.
 #[test]
 fn it_does_not_matter_what_the_kernel_knew_of_the_name() {
     let (mount, witness, _) = mounted("known-before");
@@ -119,6 +122,7 @@ fn it_does_not_matter_what_the_kernel_knew_of_the_name() {
     assert_eq!(told, ["CREATE missing", "DELETE missing", "CREATE missing"]);
 }
 
+// > A znode that is deleted and made anew in one transaction is told as DELETE and CREATE.
 #[test]
 fn a_replacement_in_one_transaction_is_a_delete_and_a_create() {
     let (mount, witness, _) = mounted("replaced");
@@ -143,6 +147,7 @@ fn a_replacement_in_one_transaction_is_a_delete_and_a_create() {
     assert_eq!(told.iter().filter(|line| *line == "CREATE f").count(), 1, "{told:?}");
 }
 
+// > A file that becomes a directory is told as DELETE and CREATE.
 #[test]
 fn a_file_that_becomes_a_directory_is_told_to_be_replaced() {
     let (mount, witness, _) = mounted("turned");
@@ -157,6 +162,7 @@ fn a_file_that_becomes_a_directory_is_told_to_be_replaced() {
     assert_eq!(told, ["DELETE x", "CREATE,ISDIR x"]);
 }
 
+// > What this mount changes is told by the kernel, and not once more.
 #[test]
 fn own_changes_are_told_by_the_kernel_and_not_once_more() {
     let (mount, witness, _) = mounted("own");
@@ -178,6 +184,7 @@ fn own_changes_are_told_by_the_kernel_and_not_once_more() {
     assert_eq!(witness.text("/d/h"), "4\n");
 }
 
+// > A read-only mount tells changes as well.
 #[test]
 fn a_read_only_mount_tells_as_well() {
     let connect = shared_server().chroot("read-only");
@@ -195,6 +202,7 @@ fn a_read_only_mount_tells_as_well() {
     assert!(!witness.exists("/d/own"));
 }
 
+// > Data set on a directory is told as MODIFY of `@data` in it.
 #[test]
 fn the_data_of_a_directory_is_a_file_in_it() {
     let (mount, witness, _) = mounted("directory-data");

@@ -35,6 +35,7 @@ fn storm(connect: &str, body: impl FnOnce()) {
     });
 }
 
+// > A daemon that is killed while it tells of changes ends at once.
 #[test]
 fn kill_9_in_the_middle_of_telling_ends_the_daemon_at_once() {
     let connect = shared_server().chroot("kill-9");
@@ -53,6 +54,7 @@ fn kill_9_in_the_middle_of_telling_ends_the_daemon_at_once() {
     });
 }
 
+// > Telling of changes does not keep the mount busy for `umount`.
 #[test]
 fn an_unmount_in_the_middle_of_telling_is_not_refused() {
     let connect = shared_server().chroot("unmount");

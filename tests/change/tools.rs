@@ -27,6 +27,7 @@ fn until_told(witness: &Witness, path: &str, job: &Job, said: &str) {
     });
 }
 
+// > When CLOSE_WRITE arrives, reading gives the new bytes.
 #[test]
 fn after_close_write_reading_gives_the_new_bytes() {
     let (mount, witness) = mounted("close-write");
