@@ -378,6 +378,25 @@ fn a_job_can_be_stopped_and_read_while_it_runs() {
     assert_eq!(job.wait().code(), 128 + 9);
 }
 
+/// Not a test of its own: the one below runs it in a test process that ends.
+#[test]
+fn helper_that_leaves_a_process_behind() {
+    if std::env::var_os("RIG_LEAVES").is_some() {
+        let job = Shell::Bash.script("setsid sleep 1000 & echo $!").start();
+        println!("left {}", job.wait().success().text());
+    }
+}
+
+#[test]
+fn what_left_its_process_group_goes_with_the_test_process() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--nocapture", "helper_that_leaves_a_process_behind"]).env("RIG_LEAVES", "1");
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let left = output.split("left ").nth(1).unwrap_or_else(|| panic!("{output}"));
+    let pid = left.lines().next().unwrap();
+    until("the process is gone", || is_gone(pid));
+}
+
 #[test]
 fn children_outlive_the_thread_that_started_them() {
     let mut command = Command::new("sleep");

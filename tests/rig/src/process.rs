@@ -6,6 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::until::PATIENCE;
+use crate::workdir::prepare;
+
+/// In the environment of all that a test process starts, with its pid: descendants are known by it, in whatever process
+/// group or session they are.
+const MARK: &str = "ZKMOUNT_RIG";
 
 /// A child process that the kernel kills when the test process dies, however it dies.
 ///
@@ -18,7 +23,9 @@ pub struct Process {
 
 impl Process {
     /// Starts a command.
-    pub fn spawn(command: Command) -> io::Result<Arc<Process>> {
+    pub fn spawn(mut command: Command) -> io::Result<Arc<Process>> {
+        prepare();
+        command.env(MARK, std::process::id().to_string());
         let child = spawn_from_lasting_thread(command)?;
         Ok(Arc::new(Process { pid: child.id() as i32, child: Mutex::new(child) }))
     }
@@ -117,6 +124,22 @@ fn all_threads_stopped(pid: i32) -> bool {
         // The state follows the name, which is in parentheses and may hold anything.
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X', 'D']))
     })
+}
+
+/// Kills every process that descends from a test process for which `theirs` holds.
+///
+/// The kernel kills direct children only, and a job's process group does not hold what left it.
+pub(crate) fn kill_descendants(theirs: impl Fn(u32) -> bool) {
+    let own = std::process::id();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let mark = environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(MARK.as_bytes()));
+        let owner = mark.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b"=")?).ok()?.parse().ok());
+        if pid != own && owner.is_some_and(&theirs) {
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        }
+    }
 }
 
 type Order = (Command, SyncSender<io::Result<Child>>);

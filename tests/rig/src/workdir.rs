@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once};
 
+use crate::process::kill_descendants;
+
 const PREFIX: &str = "zkmount-rig.";
 
 /// Free space that /dev/shm must have to be used: containers often give it 64 MiB only.
 const ROOM: u64 = 1 << 30;
 
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-static PREPARE: Once = Once::new();
 
 /// A directory of this process's own, in memory where there is room, removed on drop, at exit, or by the next test process.
 #[derive(Debug)]
@@ -22,11 +23,7 @@ impl Workdir {
     /// Makes a directory; `what` shows in its name.
     pub fn new(what: &str) -> Workdir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        PREPARE.call_once(|| {
-            sweep();
-            // Statics are not dropped at exit, and the shared server's directory belongs to one.
-            unsafe { libc::atexit(remove_all) };
-        });
+        prepare();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = base().join(format!("{PREFIX}{}.{number}.{what}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|e| panic!("cannot make {}: {e}", path.display()));
@@ -47,7 +44,18 @@ impl Drop for Workdir {
     }
 }
 
+/// Cleans up after test processes that were killed, and sees to it that this one leaves nothing. Done once.
+pub(crate) fn prepare() {
+    static PREPARE: Once = Once::new();
+    PREPARE.call_once(|| {
+        sweep();
+        // Statics are not dropped at exit, and the shared server's directory belongs to one.
+        unsafe { libc::atexit(remove_all) };
+    });
+}
+
 extern "C" fn remove_all() {
+    kill_descendants(|owner| owner == std::process::id());
     // Not `unwrap`: a test that panicked while holding the lock must not abort the exit.
     let live = LIVE.lock().map(|set| set.clone()).unwrap_or_default();
     live.iter().for_each(|path| remove(path));
@@ -114,8 +122,9 @@ fn free(path: &Path) -> u64 {
     if outcome == 0 && fs::metadata(path).is_ok_and(|m| m.is_dir()) { facts.f_bavail * facts.f_frsize } else { 0 }
 }
 
-/// Removes what test processes that were killed have left.
+/// Ends and removes what test processes that were killed have left.
 fn sweep() {
+    kill_descendants(|owner| !Path::new("/proc").join(owner.to_string()).exists());
     for folder in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
