@@ -71,7 +71,11 @@ read_session() {
 # may be a second late about what another host has removed.
 read_stat() {
     czxid='' version='' owner='' mtime='' children=''
-    answer=$(LC_ALL=C cat "$1${at}stat" 2>&1 6>&- 9>&-) || return 1
+    # What went away just now is stale, once.
+    for look in 1 2 3; do
+        answer=$(LC_ALL=C cat "$1${at}stat" 2>&1 6>&- 9>&-) && break
+        case $look,$answer in [12],*'Stale file handle') ;; *) return 1 ;; esac
+    done
     for line in $answer; do
         case $line in
             czxid=*) czxid=${line#*=} ;;
@@ -206,11 +210,13 @@ guard() {
     setsid $hearing "$@" <&8 6>&- 7<&- 8<&- &
     group=$!
     exec 8<&-
-    warden 6>&- 7<&- 9>&- </dev/null >/dev/null &
+    # Not "warden 9>&-": for the time of a function shells keep a copy of what they close.
+    (exec 6>&- 7<&- 9>&- </dev/null >/dev/null; warden) &
     warden=$!
     # A trap ends the wait early.
     while :; do
-        wait "$group"
+        # Dash says how a job has ended.
+        wait "$group" 2>/dev/null
         status=$?
         kill -s 0 "$group" 2>/dev/null || break
     done
@@ -234,7 +240,7 @@ is_removed() {
     answer=$(LC_ALL=C timeout "$period" cat "$node${at}stat" 2>&1)
     case "$answer " in
         "czxid=$token"[[:space:]]*) return 1 ;;
-        czxid=* | *'No such file'*) return 0 ;;
+        czxid=* | *'No such file'* | *'Stale file'*) return 0 ;;
         *) return 1 ;;
     esac
 }

@@ -5,6 +5,7 @@
 
 mod barrier;
 mod check;
+mod cookbook;
 mod counter;
 mod help;
 mod leader;

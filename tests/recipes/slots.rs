@@ -1,5 +1,7 @@
 //! `slots`: at most N at once.
 
+use std::time::Duration;
+
 use rig::{Job, Mount, Server, Shell, shared_server, until};
 
 use crate::world::{SHELLS, World, kill_group, permit, rounds};
@@ -93,6 +95,17 @@ fn a_slot_is_kept_for_longer_than_the_silence_after_which_it_would_be_lost() {
         |number: usize, shell| world.recipe(&mount, shell, "h", "slots", &format!("pool{number} 1 sleep 6")).start();
     let jobs: Vec<Job> = SHELLS.iter().enumerate().map(|(number, &shell)| start(number, shell)).collect();
     jobs.iter().for_each(|job| drop(job.wait().success()));
+}
+
+#[test]
+fn a_slot_is_free_as_soon_as_the_command_has_ended() {
+    // What looks after the command wakes each ten seconds with this session, and must not hold the slot for so long.
+    let (world, _proxy) = World::fragile("prompt", "300s");
+    for shell in SHELLS {
+        world.recipe(&world.a, shell, "web1", "slots", "pool 1 true").run().success();
+        let next = world.recipe(&world.b, shell, "web2", "slots", "pool 1 true").run().success();
+        assert!(next.took < Duration::from_secs(9), "{next:?}");
+    }
 }
 
 #[test]
