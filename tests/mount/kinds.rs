@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 
 use rig::{Change, Mode, Mount};
 
-use crate::world::{World, names, put, remount};
+use crate::world::{World, hears, names, put, remount};
 
 /// `ls -F` of a mount's root.
 #[track_caller]
 fn listing(mount: &Mount) -> Vec<String> {
+    hears(mount);
     mount.bash("ls -F").success().lines().into_iter().map(str::to_owned).collect()
 }
 

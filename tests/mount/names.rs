@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rig::{Mode, Mount, shared_server};
 
-use crate::world::{World, errno, names, put};
+use crate::world::{World, errno, hears, names, put};
 
 // > A znode whose name reads as a convention is listed with its last run of `@` one longer, and is used by that name.
 // > `user@host` and every other name is untouched.
@@ -43,6 +43,7 @@ fn the_escape() {
         fs::rename(world.one.join(name), world.one.join("moved")).unwrap();
         assert!(!world.witness.exists(&format!("/{znode}")));
         fs::rename(world.one.join("moved"), world.one.join(name)).unwrap();
+        hears(&world.two);
         fs::remove_file(world.two.join(name)).unwrap();
         assert!(!world.witness.exists(&format!("/{znode}")));
         put(world.two.join(name), znode);

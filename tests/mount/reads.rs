@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use rig::{Mode, until};
 
-use crate::world::{World, names, put};
+use crate::world::{World, hears, names, put};
 
 /// The next `count` bytes of a file.
 fn next(file: &mut File, count: usize) -> String {
@@ -97,6 +97,7 @@ fn a_removed_file_can_be_read() {
             if before {
                 assert_eq!(next(&mut file, 10), "data");
             }
+            hears(remove);
             remove.bash("rm f").success();
             file.seek(SeekFrom::Start(0)).unwrap();
             assert_eq!(next(&mut file, 10), "data", "removed {how}, read before: {before}");

@@ -13,6 +13,7 @@ pub struct World {
     pub one: Mount,
     pub two: Mount,
     pub witness: Witness,
+    connect: String,
     chroot: String,
     server: &'static Server,
 }
@@ -30,7 +31,12 @@ impl World {
         let mount = || options.iter().fold(Mount::options(&connect), |mount, option| mount.o(option)).mount();
         let (one, two) = (mount(), mount());
         let chroot = connect[connect.find('/').expect("a chroot")..].to_owned();
-        World { one, two, witness: Witness::connect(&connect), chroot, server }
+        World { one, two, witness: Witness::connect(&connect), connect, chroot, server }
+    }
+
+    /// Its connect string.
+    pub fn connect(&self) -> &str {
+        &self.connect
     }
 
     /// What was done to this world's tree, in order, with paths as the mounts show them.
@@ -60,9 +66,10 @@ impl World {
         self.one.bash(script).success().text().to_owned()
     }
 
-    /// The same on the second mount.
+    /// The same on the second mount, once that has heard of what was done before.
     #[track_caller]
     pub fn run2(&self, script: &str) -> String {
+        hears(&self.two);
         self.two.bash(script).success().text().to_owned()
     }
 
@@ -126,9 +133,16 @@ pub fn xattr(path: &Path, name: &str) -> io::Result<String> {
     Ok(String::from_utf8(value).expect("text"))
 }
 
-/// The names in a directory, sorted.
+/// Has a mount catch up with what others did: it may be some milliseconds behind.
+#[track_caller]
+pub fn hears(mount: &Mount) {
+    fs::File::open(mount.path()).and_then(|root| root.sync_all()).expect("the mount's root can be synced");
+}
+
+/// The names in a directory, sorted, as they are on the server by now.
 #[track_caller]
 pub fn names(dir: impl AsRef<Path>) -> Vec<String> {
+    fs::File::open(&dir).and_then(|dir| dir.sync_all()).expect("a directory");
     let entries = fs::read_dir(dir).expect("a directory");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
