@@ -56,8 +56,8 @@ Exit codes:
    1  wrong options, or not permitted
    2  the system: no /dev/fuse, no memory, no log
    8  interrupted before it was mounted
-  32  not mounted: the mount point or the ensemble is not as it should be;
-      with -f and --on-lost=exit: the session was lost";
+  32  not mounted: the mount point or the ensemble is not as it should be
+  75  with -f and --on-lost=exit: the session was lost";
 
 /// Mounts an Apache ZooKeeper tree, whose znodes are files and directories; it returns once the mount answers.
 #[derive(Debug, Clone, Default, Parser)]
@@ -103,6 +103,18 @@ pub struct Args {
     /// File with user:password (digest) that only its owner can read
     #[arg(long, value_name = "FILE", help_heading = "The tree")]
     pub credentials: Option<PathBuf>,
+    /// File with user:password for SASL (DIGEST-MD5), as private
+    #[arg(long, value_name = "FILE", help_heading = "The tree")]
+    pub sasl: Option<PathBuf>,
+    /// TLS, with servers whose certificates are signed by one in FILE
+    #[arg(long, value_name = "FILE", help_heading = "The tree")]
+    pub tls_ca: Option<PathBuf>,
+    /// Our certificate, where servers want one
+    #[arg(long, value_name = "FILE", help_heading = "The tree")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, as private as --credentials [default: in the file of --tls-cert]
+    #[arg(long, value_name = "FILE", help_heading = "The tree")]
+    pub tls_key: Option<PathBuf>,
     /// ACL of what is created: open, creator or scheme:id:perms,... [default: open]
     #[arg(long, value_name = "ACL", help_heading = "The tree")]
     pub acl: Option<String>,

@@ -2,6 +2,8 @@
 
 mod credentials;
 mod ensemble;
+mod secret;
+mod tls;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use crate::cli::Args;
 use crate::fs::Commit;
 use crate::fs::scratch::Patterns;
 use crate::mapping::{Acl, Names};
-use crate::session::zookeeper::OnLost;
+use crate::session::zookeeper::{OnLost, Tls};
 
 /// The form of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,8 +58,12 @@ pub struct Config {
     pub ensemble: Ensemble,
     /// Whether to make the chroot if it does not exist.
     pub create_chroot: bool,
-    /// Who we are to the ensemble.
+    /// Who we are to the ensemble, in its digest scheme.
     pub credentials: Option<Credentials>,
+    /// Who we are to it by SASL.
+    pub sasl: Option<Credentials>,
+    /// How connections are made secret.
+    pub tls: Option<Tls>,
     /// The ACL of what is created.
     pub acl: Vec<Acl>,
     /// The session timeout to ask for.
@@ -149,11 +155,14 @@ impl Config {
     /// One line that says what is wrong and what would be right.
     pub fn new(args: &Args, here: &Surroundings) -> Result<Config, String> {
         let ensemble = Ensemble::parse(&args.ensemble, &here.directory)?;
-        let credentials = match &args.credentials {
-            Some(file) => Some(Credentials::read(file, here)?),
-            None => None,
+        let secret = |option, file: &Option<PathBuf>| match file {
+            Some(file) => Credentials::read(option, file, here).map(Some),
+            None => Ok(None),
         };
-        if ensemble == Ensemble::Memory && credentials.is_some() {
+        let credentials = secret("credentials", &args.credentials)?;
+        let sasl = secret("sasl", &args.sasl)?;
+        let tls = tls::tls(args, &ensemble, here)?;
+        if ensemble == Ensemble::Memory && (credentials.is_some() || sasl.is_some()) {
             return Err("a tree in memory knows no users; credentials are for a ZooKeeper ensemble".to_owned());
         }
         if args.ro && args.create_chroot {
@@ -165,14 +174,17 @@ impl Config {
         within("timeout", timeout, Duration::from_millis(100))?;
         within("session_timeout", session_timeout, Duration::from_secs(1))?;
         let acl = setting("acl", args.acl.as_deref(), Acl::open(), value::acl)?;
-        if credentials.is_none() && acl.iter().any(|entry| entry.scheme == "auth") {
-            return Err("acl: the creator is nobody without credentials=FILE, or another acl".to_owned());
+        let somebody = credentials.is_some() || sasl.is_some() || tls.as_ref().is_some_and(Tls::has_identity);
+        if !somebody && acl.iter().any(|entry| entry.scheme == "auth") {
+            return Err("acl: the creator is nobody without credentials=FILE, sasl=FILE or tls_cert=FILE".to_owned());
         }
         let umask = setting("umask", args.umask.as_deref(), 0, value::mode)?;
         Ok(Config {
             ensemble,
             create_chroot: args.create_chroot,
             credentials,
+            sasl,
+            tls,
             acl,
             session_timeout,
             timeout,

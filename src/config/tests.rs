@@ -67,6 +67,13 @@ fn wrong_values_are_named() {
         ("memory: /mnt -o on_lost=cry", "on_lost=cry: it is reconnect or exit"),
         ("memory: /mnt -o acl=world", "acl=world: "),
         ("memory: /mnt -o acl=creator", "without credentials=FILE"),
+        ("zk1 /mnt -o tls_cert=/dev/null", "need tls_ca=FILE"),
+        ("zk1 /mnt -o tls_ca=/dev/null", "tls_ca=/dev/null: not a regular file"),
+        ("zk1 /mnt -o tls_ca=/proc/version", "tls_ca=/proc/version: certificates in PEM are wanted"),
+        ("zk1 /mnt -o tls_ca=/proc/version,tls_key=/x", "tls_key needs tls_cert=FILE"),
+        ("memory: /mnt -o tls_ca=/proc/version", "needs no TLS"),
+        ("zk1,z\u{e4}k2 /mnt -o tls_ca=/proc/version", "is no name that a certificate can have"),
+        ("zk1 /mnt -o sasl=/no/such/file", "sasl=/no/such/file: No such file"),
         ("memory: /mnt -o ro,create_chroot", "ro creates nothing"),
         ("memory: /mnt --log loud", "log=loud: a level is wanted"),
         ("memory: /mnt --log-format xml", "log_format=xml: it is text or json"),
@@ -90,7 +97,7 @@ fn credentials_are_for_their_owner() {
     secret(&file, "bob:x:y\n", 0o600);
     let config = config_in("zk1 /mnt -o credentials=zk.secret,acl=creator", &here).unwrap();
     let credentials = config.credentials.as_ref().unwrap();
-    assert_eq!((credentials.scheme(), credentials.secret()), ("digest", b"bob:x:y".to_vec()));
+    assert_eq!((credentials.digest(), credentials.pair()), (b"bob:x:y".to_vec(), ("bob".to_owned(), "x:y".to_owned())));
     assert!(!format!("{config:?}").contains("x:y"), "{config:?}");
     let error = config_in("memory: /mnt -o credentials=zk.secret", &here).unwrap_err();
     assert!(error.contains("knows no users"), "{error}");
@@ -117,7 +124,8 @@ fn credentials_that_systemd_passes() {
     here.credentials_directory = Some(passed.path().to_owned());
     secret(&passed.path().join("zk"), "ann:1", 0o440);
     secret(&directory.path().join("own"), "bob:2", 0o600);
-    let of = |name: &str| Credentials::read(Path::new(name), &here).map(|credentials| credentials.secret());
+    let of =
+        |name: &str| Credentials::read("credentials", Path::new(name), &here).map(|credentials| credentials.digest());
     assert_eq!(of("zk"), Ok(b"ann:1".to_vec()));
     assert_eq!(of("own"), Ok(b"bob:2".to_vec()));
     secret(&passed.path().join("zk"), "ann:1", 0o444);

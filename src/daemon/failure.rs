@@ -13,12 +13,14 @@ pub enum Status {
     System = 2,
     /// A signal came before the mount was up.
     Interrupted = 8,
-    /// The mount failed, or was lost.
+    /// The mount failed.
     Mount = 32,
+    /// The session was lost, and the mount was to end then: sysexits' EX_TEMPFAIL, since starting again will do.
+    Lost = 75,
 }
 
 impl Status {
-    const ALL: [Status; 4] = [Status::Usage, Status::System, Status::Interrupted, Status::Mount];
+    const ALL: [Status; 5] = [Status::Usage, Status::System, Status::Interrupted, Status::Mount, Status::Lost];
 
     /// The status of an exit code.
     pub fn of_code(code: u8) -> Option<Status> {

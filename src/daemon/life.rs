@@ -105,7 +105,7 @@ impl<'a> Life<'a> {
         let unmounted = self.shut_down(&path, &end, ours, mounted, store).await;
         match end? {
             End::Signal | End::Unmounted => unmounted,
-            End::Lost => Err(Failure::mount("the session was lost, and on_lost=exit ends the mount then")),
+            End::Lost => Err(Failure::new(Status::Lost, "the session was lost, and on_lost=exit ends the mount then")),
             End::Unwanted => Err(Failure::new(Status::Interrupted, "nobody waited for the mount any more")),
         }
     }

@@ -1,7 +1,7 @@
 //! From the settings of the command to those of the layers below.
 
 use super::failure::Failure;
-use crate::config::{Config, Ensemble};
+use crate::config::{Config, Credentials, Ensemble};
 use crate::fs::{MountSettings, Options};
 use crate::session::memory::MemorySettings;
 use crate::session::zookeeper::{ConnectError, ConnectString, Settings};
@@ -18,7 +18,7 @@ pub(super) fn memory(config: &Config) -> MemorySettings {
 
 /// What the ensemble is asked for.
 pub(super) fn zookeeper(config: &Config, connect: &ConnectString) -> Settings {
-    let auth = config.credentials.iter().map(|who| (who.scheme().to_owned(), who.secret()));
+    let auth = config.credentials.iter().map(|who| ("digest".to_owned(), who.digest()));
     Settings {
         chroot: connect.chroot.clone(),
         session_timeout: config.session_timeout,
@@ -26,6 +26,8 @@ pub(super) fn zookeeper(config: &Config, connect: &ConnectString) -> Settings {
         acl: config.acl.clone(),
         create_chroot: config.create_chroot,
         auth: auth.collect(),
+        sasl: config.sasl.as_ref().map(Credentials::pair),
+        tls: config.tls.clone(),
         on_lost: config.on_lost,
         ..Settings::new(connect.servers())
     }
@@ -38,10 +40,15 @@ pub(super) fn not_connected(config: &Config, error: &ConnectError) -> Failure {
         ConnectError::UnknownHost(_) => "check its spelling and the name service",
         ConnectError::Refused(_) => "check the port, and whether ZooKeeper runs there",
         ConnectError::NoAnswer { .. } => "check the network, or give it more time with --timeout",
-        ConnectError::NotServing { .. } => "look at its log, or try again",
+        ConnectError::NotServing { .. } if config.tls.is_some() => {
+            "check its TLS port, its certificate (tls_ca, and the name) and whether it wants one of ours (tls_cert)"
+        }
+        ConnectError::NotServing { .. } if config.sasl.is_some() => "check the file of sasl=FILE, or look at its log",
+        ConnectError::NotServing { .. } => "look at its log, or try again; for a port with TLS there is tls_ca=FILE",
         ConnectError::NoChroot(_) if config.read_only => "mount another znode, or make this one first",
         ConnectError::NoChroot(_) => "--create-chroot makes it",
         ConnectError::Chroot(..) => "check its ACL and your credentials",
+        ConnectError::AuthFailed if config.sasl.is_some() => "check the file of sasl=FILE",
         ConnectError::AuthFailed => "check the file of credentials=FILE",
         ConnectError::Other(_) => "",
     };

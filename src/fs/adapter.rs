@@ -74,7 +74,9 @@ impl Label {
         Label { name, ..Label::new(operation, request, ino) }
     }
 
-    fn log<S: Store>(&self, core: &Core<S>, error: Option<Errno>) {
+    /// Counts the operation, which has ended, and logs it if somebody wants to know.
+    fn end<S: Store>(&self, core: &Core<S>, error: Option<Errno>) {
+        core.count(self.operation, error, self.since.elapsed());
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -150,19 +152,22 @@ impl<S: Store> Adapter<S> {
         let _context = self.runtime.enter();
         // The waker does nothing: a task that goes on with the operation polls it at once with its own.
         if let Poll::Ready(result) = operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            label.log(&core, result.as_ref().err().copied());
+            label.end(&core, result.as_ref().err().copied());
             return reply(result);
         }
+        let waiting = core.waiting();
         self.runtime.spawn(async move {
             let errno = tokio::select! {
                 biased;
                 result = &mut operation => {
-                    label.log(&core, result.as_ref().err().copied());
+                    drop(waiting);
+                    label.end(&core, result.as_ref().err().copied());
                     return reply(result);
                 }
                 errno = give_up => errno,
             };
-            label.log(&core, Some(errno));
+            drop(waiting);
+            label.end(&core, Some(errno));
             abandoned.store(true, Ordering::SeqCst);
             reply(Err(errno));
             if let Ok(value) = operation.await
@@ -680,7 +685,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let label = Label::new("opendir", request, ino);
         let opened = self.core.opendir(Ino(ino.0));
-        label.log(&self.core, opened.err());
+        label.end(&self.core, opened.err());
         match opened {
             Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
             Err(errno) => reply.error(reply_errno(errno)),

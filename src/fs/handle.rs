@@ -178,6 +178,12 @@ impl Handles {
         self.table().values().any(|(other, handle)| *other == ino && fresh(handle))
     }
 
+    /// The session that a file ends with, if a handle on it says so.
+    pub fn owner(&self, ino: Ino) -> Option<SessionId> {
+        let owner = |handle: &Handle| if let Handle::File(file) = handle { file.owner } else { None };
+        self.table().values().filter(|(other, _)| *other == ino).find_map(|(_, handle)| owner(handle))
+    }
+
     /// Number of handles.
     pub fn count(&self) -> usize {
         self.table().len()

@@ -14,6 +14,7 @@ pub mod handle;
 pub mod inode;
 pub mod list;
 pub mod lock;
+pub mod metrics;
 pub mod mount;
 pub mod notify;
 pub mod options;

@@ -1,5 +1,6 @@
 //! The remote tree: what a store of znodes can do, ZooKeeper and an in-memory tree behind it.
 
+pub mod chronicle;
 pub mod error;
 pub mod event;
 pub mod memory;
@@ -8,6 +9,7 @@ pub mod size;
 pub mod store;
 pub mod zookeeper;
 
+pub use chronicle::{History, LostSession};
 pub use error::StoreError;
 pub use event::{Change, Event, Sink, StateChange};
 pub use memory::{Memory, MemoryTree};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::StoreError;
+use super::{History, StoreError};
 use crate::mapping::{Acl, SessionId, Stat, ZnodePath, Zxid};
 
 /// How a znode is made.
@@ -228,6 +228,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// The session right now; never waits.
     fn session(&self) -> SessionView;
+
+    /// The ephemerals of the session, each with the transaction that created it where that is known, in the order of their
+    /// paths, as far as this side knows; never waits.
+    fn ephemerals(&self) -> Vec<(ZnodePath, Option<Zxid>)>;
+
+    /// What became of the sessions so far; never waits.
+    fn history(&self) -> History;
 
     /// Closes the session at once, so that its ephemerals go.
     fn close(&self) -> impl Future<Output = ()> + Send;

@@ -189,12 +189,13 @@ fn nobody_waits_for_a_mount_that_nobody_waits_for() {
 
 #[test]
 fn a_lost_session_ends_the_mount_if_told_to() {
+    // > With `-o on_lost=exit` the daemon ends when its session is lost, with exit code 75 and a line that says so.
     let proxy = Proxy::to(shared_server());
     let ensemble = proxy.instead_of(&shared_server().chroot("lost"));
     let mount = Mount::options(&ensemble).o("on_lost=exit").mount();
     mount.expect_end();
     proxy.expire_sessions();
-    assert_eq!(mount.wait_end().code(), Some(32), "{}", mount.log());
+    assert_eq!(mount.wait_end().code(), Some(75), "{}", mount.log());
     assert!(mount.log().contains("the session was lost"), "{}", mount.log());
     assert!(!is_mounted(&mount));
 }

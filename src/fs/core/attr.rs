@@ -49,7 +49,7 @@ impl<S: Store> Core<S> {
                 Handle::File(file) => self.resize_handle(file, size).await,
                 Handle::Scratch(scratch) => self.resize_scratch(node, scratch.id, size),
                 Handle::Text(text) if size == 0 => {
-                    text.text.lock().await.clear();
+                    self.turn(&text.text).await?.clear();
                     Ok(())
                 }
                 Handle::Text(_) => Err(Errno::EINVAL),

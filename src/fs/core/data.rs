@@ -22,7 +22,7 @@ impl<S: Store> Core<S> {
             Handle::File(file) => self.read_file(file, offset, size).await,
             Handle::Text(text) => {
                 self.check_locks(Some(&text.lock))?;
-                let mut whole = text.text.lock().await;
+                let mut whole = self.turn(&text.text).await?;
                 // The queue at the moment of the read, not of the open: whoever waits for a lock opens it long before.
                 if text.view == View::Lock && offset == 0 {
                     *whole = self.view_text(&text.path, text.view).await?;
@@ -42,7 +42,7 @@ impl<S: Store> Core<S> {
 
     async fn read_file(&self, file: &OpenFile, offset: u64, size: usize) -> Result<Bytes> {
         self.check_alive(file)?;
-        let mut cursor = file.cursor.lock().await;
+        let mut cursor = self.turn(&file.cursor).await?;
         if let Some(dirty) = &cursor.dirty {
             return Ok(Bytes::copy_from_slice(edit::slice(dirty, offset, size)));
         }

@@ -63,7 +63,7 @@ impl<S: Store> Core<S> {
     pub async fn readdir(&self, ino: Ino, fh: Fh, offset: u64) -> Result<Vec<DirItem>> {
         let handle = self.handle(fh)?;
         let Handle::Dir(listing) = &*handle else { return Err(Errno::ENOTDIR) };
-        let mut listing = listing.lock().await;
+        let mut listing = self.turn(listing).await?;
         if offset == 0 || listing.names.is_none() {
             // It may have been renamed since it was opened.
             let path = self.dir(ino)?;

@@ -92,6 +92,7 @@ impl<S: Store> Core<S> {
         let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
         if view.is_of_mount() {
             attributes.mtime = SystemTime::now();
+            attributes.size = self.mount_view_size(view);
         }
         // What a view shows can change without an event of its znode.
         Entry { attributes, ttl: Duration::ZERO }
@@ -156,11 +157,13 @@ impl<S: Store> Core<S> {
                 return Ok(Attr { attributes, ttl: Duration::ZERO });
             }
             Face::View(view) if view.is_of_mount() => {
-                let attributes = self.painter.znode(ino, &node.face, &Stat::default(), Some(SystemTime::now()));
+                let mut attributes = self.painter.znode(ino, &node.face, &Stat::default(), Some(SystemTime::now()));
+                attributes.size = self.mount_view_size(*view);
                 return Ok(Attr { attributes, ttl: Duration::ZERO });
             }
             _ => {}
         }
+        self.check_inode(ino)?;
         let stat = match self.stat(&node.path).await {
             Err(Errno::EACCES) => return Ok(Attr { attributes: self.painter.hidden(ino), ttl: Duration::ZERO }),
             Err(Errno::ENOENT) => return self.gone(ino, &node),

@@ -10,12 +10,14 @@ mod link;
 mod list;
 mod lock;
 mod lookup;
+mod metrics;
 mod moved;
 mod open;
 mod remote;
 mod remove;
 mod rename;
 mod sequence;
+mod session;
 mod subtree;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,8 @@ mod xattr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 pub use self::attr::Wanted;
 pub use self::create::Created;
@@ -42,6 +46,7 @@ use super::draft::Drafts;
 use super::handle::{Fh, Handle, Handles};
 use super::inode::Ino;
 use super::lock::Locks;
+use super::metrics::Metrics;
 use super::options::Options;
 use super::scratch::ScratchFiles;
 use super::walks::Walks;
@@ -98,6 +103,7 @@ pub struct Core<S> {
     departures: Departures,
     walks: Walks,
     locks: Arc<Locks>,
+    metrics: Arc<Metrics>,
     mounted: SystemTime,
     /// Znodes that were left out of listings.
     unlistable: AtomicU64,
@@ -109,6 +115,8 @@ impl<S: Store> Core<S> {
         let painter = Painter::new(&options);
         let locks = Arc::new(Locks::default());
         changes.listen(locks.clone());
+        let metrics = Arc::new(Metrics::default());
+        changes.listen(metrics.clone());
         Core {
             store,
             changes,
@@ -120,6 +128,7 @@ impl<S: Store> Core<S> {
             departures: Departures::default(),
             walks: Walks::default(),
             locks,
+            metrics,
             mounted: SystemTime::now(),
             unlistable: AtomicU64::default(),
         }
@@ -175,6 +184,14 @@ impl<S: Store> Core<S> {
             return Err(Errno::EROFS);
         }
         Ok(())
+    }
+
+    /// Waits until it is one's turn. Whoever is before holds it for no longer than one operation, but there may be many.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` at the deadline, with nothing done.
+    async fn turn<'a, T>(&self, of: &'a AsyncMutex<T>) -> Result<AsyncMutexGuard<'a, T>> {
+        tokio::time::timeout(self.options.timeout, of.lock()).await.map_err(|_| Errno::ETIMEDOUT)
     }
 
     fn handle(&self, fh: Fh) -> Result<Arc<Handle>> {

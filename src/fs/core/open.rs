@@ -13,7 +13,7 @@ use crate::fs::inode::{Face, Ino, Node};
 use crate::fs::lock::LockMark;
 use crate::fs::options::Commit;
 use crate::mapping::{Kind, SessionId, Stat, View};
-use crate::session::Store;
+use crate::session::{SessionState, Store};
 
 /// An open file.
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +159,7 @@ impl<S: Store> Core<S> {
     pub async fn flush(&self, fh: Fh, caller: Caller) -> Result<()> {
         match &*self.handle(fh)? {
             Handle::File(file) if self.abandons(file.ino, caller) => {
-                file.cursor.lock().await.failed = true;
+                self.turn(&file.cursor).await?.failed = true;
                 Ok(())
             }
             Handle::File(file) if file.gather => self.commit_writes(file).await,
@@ -172,6 +172,7 @@ impl<S: Store> Core<S> {
         let handle = fh.and_then(|fh| self.handles.get(fh));
         self.check_locks(handle.as_deref().and_then(Handle::lock))?;
         if let Some(Handle::File(file)) = handle.as_deref() {
+            self.check_alive(file)?;
             self.commit(file, false).await?;
         }
         let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
@@ -186,9 +187,22 @@ impl<S: Store> Core<S> {
     /// Fails when the session that an open ephemeral belongs to is gone, or a lock that was taken through the handle.
     pub(super) fn check_alive(&self, file: &OpenFile) -> Result<()> {
         match file.owner {
-            Some(owner) if self.store.session().id != owner => Err(Errno::EIO),
+            Some(owner) if self.is_lost(owner) => Err(Errno::EIO),
             _ => self.check_locks(Some(&file.lock)),
         }
+    }
+
+    /// Tells whether a session is gone. Between a loss and the next session the last one is still shown.
+    fn is_lost(&self, session: SessionId) -> bool {
+        let now = self.store.session();
+        now.id != session || now.state == SessionState::Lost
+    }
+
+    /// Fails when an open inode is an ephemeral whose session is gone: what the kernel asks by inode, a program may have
+    /// asked by a path, and is to look that up again.
+    pub(super) fn check_inode(&self, ino: Ino) -> Result<()> {
+        let lost = self.changes.inodes.is_open(ino) && self.handles.owner(ino).is_some_and(|owner| self.is_lost(owner));
+        if lost { Err(Errno::ESTALE) } else { Ok(()) }
     }
 }
 

@@ -146,7 +146,7 @@ impl<S: Store> Core<S> {
         // Nobody may write to what is being renamed, or its version would be lost from sight.
         let mut turns = Vec::new();
         for file in moving.states() {
-            turns.push(file.write.lock().await);
+            turns.push(tokio::time::timeout_at(deadline, file.write.lock()).await.map_err(|_| Errno::ETIMEDOUT)?);
         }
         let (ops, done) = loop {
             let ops = self.relocation(from, to, wish, mode).await?;

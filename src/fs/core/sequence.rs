@@ -101,7 +101,7 @@ impl<S: Store> Core<S> {
     /// Makes the znode of a draft whose name is asked for, if it is one yet.
     pub(super) async fn finish_draft(&self, ino: Ino) -> Result<()> {
         let file = self.changes.inodes.file(ino);
-        let _turn = file.write.lock().await;
+        let _turn = self.turn(&file.write).await?;
         if self.drafts.get(ino).is_some() {
             self.make_draft(ino, Bytes::new()).await?;
         }

@@ -3,7 +3,7 @@
 use super::{Core, Result};
 use crate::error::Errno;
 use crate::mapping::{Acl, View, ZnodePath};
-use crate::session::{SessionState, Store};
+use crate::session::Store;
 
 impl<S: Store> Core<S> {
     /// The text of a view.
@@ -12,6 +12,7 @@ impl<S: Store> Core<S> {
             View::Stat => self.fresh_stat(path).await?.to_string(),
             View::Acl => self.acl_text(path).await?,
             View::Session => self.session_text(),
+            View::Ephemerals => self.ephemerals_text().await,
             View::Metrics => self.metrics_text(),
             View::Lock => self.lock_text(path).await?,
             _ => return Err(Errno::ENOENT),
@@ -39,51 +40,5 @@ impl<S: Store> Core<S> {
         // No event tells of it.
         self.changes.cache.forget(path);
         Ok(())
-    }
-
-    /// The state of the session as `key=value` lines.
-    fn session_text(&self) -> String {
-        let session = self.store.session();
-        let state = match session.state {
-            SessionState::Connected => "connected",
-            SessionState::Suspended => "suspended",
-            SessionState::Lost => "lost",
-            SessionState::Closed => "closed",
-        };
-        format!(
-            "state={state}\nid={}\ntimeout_ms={}\nvalidity_ms={}\nincarnation={}\nconnections={}\nlive={}\n",
-            session.id,
-            session.timeout.as_millis(),
-            session.validity.as_millis(),
-            session.incarnation,
-            session.connections,
-            session.live,
-        )
-    }
-
-    /// Counters in Prometheus's text format.
-    fn metrics_text(&self) -> String {
-        let cache = self.changes.cache.counters();
-        let session = self.store.session();
-        let unlistable = self.unlistable.load(std::sync::atomic::Ordering::Relaxed);
-        [
-            ("zkmount_cache_hits_total", "counter", cache.hits),
-            ("zkmount_cache_misses_total", "counter", cache.misses),
-            ("zkmount_cache_entries", "gauge", cache.entries as u64),
-            ("zkmount_cache_bytes", "gauge", cache.bytes as u64),
-            ("zkmount_watch_live", "gauge", u64::from(cache.live)),
-            ("zkmount_inodes", "gauge", self.changes.inodes.count() as u64),
-            ("zkmount_handles", "gauge", self.handles.count() as u64),
-            ("zkmount_locks_held", "gauge", self.locks.count() as u64),
-            ("zkmount_lock_waiters", "gauge", self.locks.bells.count() as u64),
-            ("zkmount_names_too_long_total", "counter", unlistable),
-            ("zkmount_changes_untold_total", "counter", self.changes.tidings.missed()),
-            ("zkmount_session_connected", "gauge", u64::from(session.state == SessionState::Connected)),
-            ("zkmount_session_incarnations_total", "counter", session.incarnation),
-            ("zkmount_session_connections_total", "counter", session.connections),
-        ]
-        .iter()
-        .map(|(name, kind, value)| format!("# TYPE {name} {kind}\n{name} {value}\n"))
-        .collect()
     }
 }

@@ -17,8 +17,8 @@ use crate::fs::cache::Fresh;
 use crate::fs::changes::MARK;
 use crate::fs::handle::{Cursor, Fh, Handle, OpenFile, OpenScratch, OpenText};
 use crate::fs::inode::{Face, Node};
-use crate::mapping::{Acl, Kind, Stat, View, ZnodePath, edit};
-use crate::session::{Change, CreateMode, Creation, MultiError, Op, OpResult, Store, StoreError};
+use crate::mapping::{Acl, Kind, SessionId, Stat, View, ZnodePath, edit};
+use crate::session::{Change, CreateMode, Creation, MultiError, Op, OpResult, Store, StoreError, pinned};
 
 /// The longest data that is written, in bytes, whatever the server takes: 255 pages.
 ///
@@ -31,6 +31,15 @@ pub const WRITE_LIMIT: usize = 255 * 4096;
 const BACKOFF: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const MAX_BACKOFF: Duration = Duration::from_millis(50);
+
+/// By what right a handle writes.
+#[derive(Debug, Default)]
+struct Right {
+    /// The contender of the lock that was taken through it.
+    fence: Option<ZnodePath>,
+    /// The session that it ends with.
+    owner: Option<SessionId>,
+}
 
 impl<S: Store> Core<S> {
     /// Writes to an open file; the number of bytes is that of all.
@@ -52,8 +61,8 @@ impl<S: Store> Core<S> {
     }
 
     async fn write_file(&self, file: &OpenFile, offset: u64, data: Bytes) -> Result<()> {
-        let _turn = file.file.write.lock().await;
-        let mut cursor = file.cursor.lock().await;
+        let _turn = self.turn(&file.file.write).await?;
+        let mut cursor = self.turn(&file.cursor).await?;
         self.check_alive(file)?;
         file.fresh.store(false, Ordering::Relaxed);
         let written = match usize::try_from(offset) {
@@ -167,7 +176,8 @@ impl<S: Store> Core<S> {
         data: Bytes,
         version: Option<i32>,
     ) -> Result<()> {
-        let stat = self.set_fenced(node, data.clone(), version, file.lock.fence()).await?;
+        let right = Right { fence: file.lock.fence(), owner: file.owner };
+        let stat = self.set_by_right(node, data.clone(), version, right).await?;
         file.file.settle();
         cursor.claim = None;
         cursor.base = Some((data, stat));
@@ -179,20 +189,15 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `ESTALE` at another version, or when the znode is gone.
     pub(super) async fn set_data(&self, node: &Node, data: Bytes, version: Option<i32>) -> Result<Stat> {
-        self.set_fenced(node, data, version, None).await
+        self.set_by_right(node, data, version, Right::default()).await
     }
 
-    /// Sets a znode's data, provided that a contender for a lock still exists.
+    /// Sets a znode's data, provided that the right to it still holds.
     ///
     /// # Errors
-    /// As [`Core::set_data`], and `EIO` when the contender is gone.
-    async fn set_fenced(
-        &self,
-        node: &Node,
-        data: Bytes,
-        version: Option<i32>,
-        fence: Option<ZnodePath>,
-    ) -> Result<Stat> {
+    /// As [`Core::set_data`], and `EIO` when it does not.
+    async fn set_by_right(&self, node: &Node, data: Bytes, version: Option<i32>, right: Right) -> Result<Stat> {
+        let Right { fence, owner } = right;
         let path = &node.path;
         let stat = match node.face {
             Face::View(View::Data) => Some(self.stat(path).await?),
@@ -207,7 +212,12 @@ impl<S: Store> Core<S> {
         let set = if bare || fenced {
             self.set_in_transaction(path, data.clone(), version, fence, bare).await
         } else {
-            self.remote(path).set(path, data.clone(), version).await.map_err(MultiError::from)
+            let set = self.remote(path).set(path, data.clone(), version);
+            let set = match owner {
+                Some(session) => pinned(session, set).await,
+                None => set.await,
+            };
+            set.map_err(MultiError::from)
         };
         match set {
             Ok(stat) => {
@@ -255,8 +265,8 @@ impl<S: Store> Core<S> {
 
     /// Commits the writes that wait for a close.
     pub(super) async fn commit_writes(&self, file: &OpenFile) -> Result<()> {
-        let _turn = file.file.write.lock().await;
-        let mut cursor = file.cursor.lock().await;
+        let _turn = self.turn(&file.file.write).await?;
+        let mut cursor = self.turn(&file.cursor).await?;
         let Some(dirty) = cursor.dirty.take() else { return Ok(()) };
         self.check_alive(file)?;
         if self.drafts.get(file.ino).is_some() {
@@ -282,8 +292,8 @@ impl<S: Store> Core<S> {
             return Ok(());
         }
         let written = self.commit_writes(file).await;
-        let _turn = file.file.write.lock().await;
-        let mut cursor = file.cursor.lock().await;
+        let _turn = self.turn(&file.file.write).await?;
+        let mut cursor = self.turn(&file.cursor).await?;
         if self.drafts.get(file.ino).is_some() {
             // Nothing was written, or what was could not be: then there is nothing to make.
             if cursor.failed {
@@ -321,7 +331,7 @@ impl<S: Store> Core<S> {
     pub(super) async fn commit_truncation(&self, path: &ZnodePath) -> Result<()> {
         for ino in self.changes.inodes.truncated_at(path) {
             let file = self.changes.inodes.file(ino);
-            let _turn = file.write.lock().await;
+            let _turn = self.turn(&file.write).await?;
             let Some(node) = self.changes.inodes.node(ino) else { continue };
             if file.is_truncated() {
                 self.set_data(&node, Bytes::new(), None).await?;
@@ -336,21 +346,22 @@ impl<S: Store> Core<S> {
         if !file.access.write {
             return Err(Errno::EINVAL);
         }
+        self.check_alive(file)?;
         if size == 0 && self.drafts.get(file.ino).is_some() {
-            file.cursor.lock().await.dirty = None;
+            self.turn(&file.cursor).await?.dirty = None;
             return Ok(());
         }
         if size == 0 && !file.gather {
             file.fresh.store(false, Ordering::Relaxed);
-            let mut cursor = file.cursor.lock().await;
+            let mut cursor = self.turn(&file.cursor).await?;
             cursor.failed = false;
             if cursor.claim.is_none_or(|claim| !file.file.is_claimed(claim)) {
                 cursor.claim = Some(file.file.truncate());
             }
             return Ok(());
         }
-        let _turn = file.file.write.lock().await;
-        let mut cursor = file.cursor.lock().await;
+        let _turn = self.turn(&file.file.write).await?;
+        let mut cursor = self.turn(&file.cursor).await?;
         let resized = self.resize_file(file, &mut cursor, size).await;
         cursor.failed = resized.is_err();
         resized
@@ -413,7 +424,7 @@ impl<S: Store> Core<S> {
         if !text.access.write || text.view != View::Acl {
             return Err(Errno::EBADF);
         }
-        let mut whole = text.text.lock().await;
+        let mut whole = self.turn(&text.text).await?;
         let offset =
             if text.access.append { whole.len() } else { usize::try_from(offset).map_err(|_| Errno::EFBIG)? };
         self.check_size(&text.path, offset, data.len())?;

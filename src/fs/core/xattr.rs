@@ -30,6 +30,7 @@ impl<S: Store> Core<S> {
             }
             _ => node,
         };
+        self.check_inode(ino)?;
         if name == "path" {
             return Ok(node.path.as_str().into());
         }
@@ -43,7 +44,11 @@ impl<S: Store> Core<S> {
         if !LISTED.contains(&name) {
             return Err(Errno::ENODATA);
         }
-        let stat = self.stat(&node.path).await?;
+        let stat = match self.stat(&node.path).await {
+            // The name may be another znode's by now.
+            Err(Errno::ENOENT) => return Err(Errno::ESTALE),
+            result => result?,
+        };
         if !is_same(&node, &stat) && !self.changes.inodes.is_open(ino) {
             return Err(Errno::ESTALE);
         }

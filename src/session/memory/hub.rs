@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 use super::MemorySettings;
 use super::tree::{Caller, Told, Tree};
 use crate::mapping::{SessionId, ZnodePath, Zxid};
+use crate::session::chronicle::Chronicle;
 use crate::session::pin::pin;
-use crate::session::{Event, SessionState, SessionView, Sink, StateChange, StoreError};
+use crate::session::{Event, History, SessionState, SessionView, Sink, StateChange, StoreError};
 
 /// The tree and its sessions.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct Session {
     queue: Mutex<VecDeque<Event>>,
     /// Ephemerals to be deleted once connected again.
     retractions: Mutex<Vec<(ZnodePath, Zxid)>>,
+    chronicle: Chronicle,
     /// Held while the sink is called, so that events come one at a time and in order.
     turn: Mutex<()>,
 }
@@ -79,6 +81,7 @@ impl Hub {
             changed: Notify::new(),
             queue: Mutex::new(VecDeque::from([Event::Session(StateChange::Connected(id)), Event::Gap])),
             retractions: Mutex::default(),
+            chronicle: Chronicle::default(),
             turn: Mutex::new(()),
         });
         state.sessions.push(Arc::downgrade(&session));
@@ -262,6 +265,7 @@ impl Session {
                 queue.extend([Event::Blind, Event::Session(StateChange::Suspended(life.id))]);
             }
             queue.push_back(Event::Session(StateChange::Lost(life.id)));
+            self.chronicle.lose(life.id, state.tree.ephemerals(life.id).into_iter().map(|(path, _)| path).collect());
             life.state = SessionState::Lost;
             life.suspended = None;
             let told = state.tree.end_session(life.id);
@@ -316,8 +320,13 @@ impl Session {
         }
     }
 
-    /// The paths of the ephemerals of the session.
-    pub fn ephemerals(&self) -> Vec<ZnodePath> {
+    /// What became of the sessions so far.
+    pub fn history(&self) -> History {
+        self.chronicle.tell()
+    }
+
+    /// The ephemerals of the session, in no order.
+    pub fn ephemerals(&self) -> Vec<(ZnodePath, Zxid)> {
         let state = lock(&self.hub.state);
         let id = lock(&self.life).id;
         state.tree.ephemerals(id)
@@ -328,6 +337,9 @@ impl Session {
         let _turn = lock(&self.turn);
         loop {
             let Some(event) = lock(&self.queue).pop_front() else { return };
+            if let Event::Session(change) = event {
+                self.chronicle.note(change);
+            }
             self.sink.event(event);
         }
     }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub use self::access::Identity;
 use self::hub::{Hub, Session};
 use super::size::{DEFAULT_PACKET_LIMIT, Sizes};
-use super::{CreateMode, Creation, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
+use super::{CreateMode, Creation, History, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
 use crate::mapping::{Acl, Stat, ZnodePath, Zxid};
 
 /// How a session in memory behaves.
@@ -137,11 +137,6 @@ impl Memory {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    /// The paths of the session's ephemerals, in no order.
-    pub fn ephemerals(&self) -> Vec<ZnodePath> {
-        self.session.ephemerals()
-    }
-
     fn sizes(&self) -> Sizes {
         Sizes::new(0, self.session.settings().packet_limit)
     }
@@ -234,6 +229,16 @@ impl Store for Memory {
 
     fn session(&self) -> SessionView {
         self.session.view()
+    }
+
+    fn ephemerals(&self) -> Vec<(ZnodePath, Option<Zxid>)> {
+        let mut owned = self.session.ephemerals();
+        owned.sort();
+        owned.into_iter().map(|(path, czxid)| (path, Some(czxid))).collect()
+    }
+
+    fn history(&self) -> History {
+        self.session.history()
     }
 
     async fn close(&self) {

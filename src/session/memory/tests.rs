@@ -64,7 +64,8 @@ async fn an_expired_session_leaves_no_ephemeral() {
     let (_, stat) = me.create(&creation("/e", CreateMode::Ephemeral)).await.unwrap();
     let id = me.session().id;
     assert_eq!(stat.ephemeral_owner, id);
-    assert_eq!(me.ephemerals(), [path("/e")]);
+    let owned: Vec<ZnodePath> = me.ephemerals().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(owned, [path("/e")]);
     mine.take();
     theirs.take();
     me.expire();

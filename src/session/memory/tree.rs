@@ -185,10 +185,10 @@ impl Tree {
         self.remove(&paths)
     }
 
-    /// The paths of what lives as long as a session.
-    pub fn ephemerals(&self, session: SessionId) -> Vec<ZnodePath> {
+    /// What lives as long as a session, each with the transaction that created it.
+    pub fn ephemerals(&self, session: SessionId) -> Vec<(ZnodePath, Zxid)> {
         let owned = self.nodes.iter().filter(|(_, node)| node.record.owner == session.0);
-        owned.map(|(path, _)| path.clone()).collect()
+        owned.map(|(path, node)| (path.clone(), node.record.czxid)).collect()
     }
 
     fn remove(&mut self, paths: &[ZnodePath]) -> Vec<Told> {

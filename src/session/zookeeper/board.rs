@@ -20,8 +20,9 @@ use super::clock::Validity;
 use super::ephemerals::Ephemerals;
 use super::link::{Link, until};
 use crate::mapping::{SessionId, Stat, ZnodePath, Zxid};
+use crate::session::chronicle::Chronicle;
 use crate::session::pin::pin;
-use crate::session::{Change, Event, SessionState, SessionView, Sink, StateChange, StoreError};
+use crate::session::{Change, Event, History, SessionState, SessionView, Sink, StateChange, StoreError};
 
 /// Where the session stands.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ pub struct Board {
     status: watch::Sender<Status>,
     told: Mutex<Told>,
     ephemerals: Arc<Ephemerals>,
+    chronicle: Chronicle,
     /// The highest transaction that this session has seen. What it sends afterwards comes later than that.
     seen: AtomicI64,
 }
@@ -81,7 +83,13 @@ impl Board {
             live: false,
         };
         let told = Told { sink, watch: None, waker: Waker::noop().clone() };
-        Board { status: watch::Sender::new(status), told: Mutex::new(told), ephemerals, seen: AtomicI64::new(0) }
+        Board {
+            status: watch::Sender::new(status),
+            told: Mutex::new(told),
+            ephemerals,
+            chronicle: Chronicle::default(),
+            seen: AtomicI64::new(0),
+        }
     }
 
     pub fn view(&self) -> SessionView {
@@ -202,7 +210,7 @@ impl Board {
         }
         told.watch = watcher.map(|watcher| Watch { watcher, link: Arc::clone(link) });
         // Good news last: who sees the state finds the sink informed. (Of bad news the state comes first.)
-        told.sink.event(Event::Session(StateChange::Connected(link.session)));
+        self.announce(&told, StateChange::Connected(link.session));
         told.sink.event(if live { Event::Gap } else { Event::Blind });
         self.status.send_modify(|status| {
             status.incarnation += u64::from(new);
@@ -239,7 +247,7 @@ impl Board {
             status.live = false;
         });
         told.sink.event(Event::Blind);
-        told.sink.event(Event::Session(StateChange::Suspended(link.session)));
+        self.announce(told, StateChange::Suspended(link.session));
         told.waker.wake_by_ref();
     }
 
@@ -247,12 +255,22 @@ impl Board {
     pub fn lose(&self) {
         let told = self.told();
         let session = self.status.borrow().session;
-        self.ephemerals.clear();
+        self.chronicle.lose(session, self.ephemerals.clear());
         self.status.send_modify(|status| {
             status.phase = Phase::Lost;
             status.live = false;
         });
-        told.sink.event(Event::Session(StateChange::Lost(session)));
+        self.announce(&told, StateChange::Lost(session));
+    }
+
+    fn announce(&self, told: &Told, change: StateChange) {
+        self.chronicle.note(change);
+        told.sink.event(Event::Session(change));
+    }
+
+    /// What became of the sessions so far.
+    pub fn history(&self) -> History {
+        self.chronicle.tell()
     }
 
     /// Announces that the store is closed.
@@ -271,7 +289,7 @@ impl Board {
         if was_live {
             told.sink.event(Event::Blind);
         }
-        told.sink.event(Event::Session(StateChange::Closed));
+        self.announce(&told, StateChange::Closed);
         told.waker.wake_by_ref();
     }
 

@@ -71,9 +71,28 @@ fn seconds(duration: &Duration) -> String {
     format!("{} s", duration.as_secs_f32())
 }
 
+/// A server that takes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its name, as the user wrote it: what its certificate must be for.
+    pub host: String,
+    /// Where it answered.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// What the client library is to connect to.
+    pub fn endpoint(&self, by_name: bool) -> String {
+        match &self.host {
+            host if by_name && !host.contains(':') => format!("{host}:{}", self.address.port()),
+            _ => self.address.to_string(),
+        }
+    }
+}
+
 /// What became of one server.
 enum Probe {
-    Open(SocketAddr),
+    Open(Server),
     Unknown(String),
     Refused(Vec<SocketAddr>),
     Silent,
@@ -83,7 +102,7 @@ enum Probe {
 ///
 /// # Errors
 /// What is wrong with them all.
-pub async fn probe(servers: &ConnectString, patience: Duration) -> Result<SocketAddr, ConnectError> {
+pub async fn probe(servers: &ConnectString, patience: Duration) -> Result<Server, ConnectError> {
     let mut order: Vec<(u64, (String, u16))> =
         servers.servers.iter().map(|server| (random(), server.clone())).collect();
     order.sort();
@@ -97,7 +116,7 @@ pub async fn probe(servers: &ConnectString, patience: Duration) -> Result<Socket
     let (mut unknown, mut refused, mut silent) = (Vec::new(), Vec::new(), false);
     while let Some(probe) = probes.join_next().await {
         match probe {
-            Ok(Probe::Open(address)) => return Ok(address),
+            Ok(Probe::Open(server)) => return Ok(server),
             Ok(Probe::Unknown(host)) => unknown.push(host),
             Ok(Probe::Refused(addresses)) => refused.extend(addresses),
             Ok(Probe::Silent) => silent = true,
@@ -120,7 +139,7 @@ async fn probe_one(host: String, port: u16) -> Probe {
     let mut refused = Vec::new();
     for address in addresses {
         match TcpStream::connect(address).await {
-            Ok(_) => return Probe::Open(address),
+            Ok(_) => return Probe::Open(Server { host, address }),
             Err(_) => refused.push(address),
         }
     }
@@ -169,12 +188,24 @@ pub async fn open(settings: &Settings, server: &str, session: Option<&zk::Sessio
     for (scheme, auth) in &settings.auth {
         connector = connector.with_auth(scheme, auth);
     }
+    if let Some((user, password)) = &settings.sasl {
+        connector = connector.with_sasl(zk::SaslOptions::digest_md5(user.clone(), password.clone()));
+    }
+    if let Some(tls) = &settings.tls {
+        connector = connector.with_tls(tls.options().map_err(|error| OpenError::Failed(error.to_string()))?);
+    }
     if let Some(session) = session {
         connector = connector.with_session(session.clone());
     }
     let tasks = Tasks::new();
     let sent = Boot::now();
-    let connected = timeout(patience, tasks.scope(connector.connect(server))).await;
+    let connecting = async {
+        match settings.tls {
+            Some(_) => connector.secure_connect(server).await,
+            None => connector.connect(server).await,
+        }
+    };
+    let connected = timeout(patience, tasks.scope(connecting)).await;
     let client = match connected {
         Ok(Ok(client)) => client,
         Ok(Err(zk::Error::SessionExpired)) => return Err(OpenError::Expired),
@@ -261,7 +292,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let one_of = format!("no-such-host.invalid,127.0.0.1:{}", address.port());
         let servers = ConnectString::parse(&one_of).unwrap();
-        assert_eq!(super::probe(&servers, Duration::from_secs(20)).await, Ok(address));
+        let found = super::probe(&servers, Duration::from_secs(20)).await.unwrap();
+        assert_eq!((found.host.as_str(), found.address), ("127.0.0.1", address));
         drop(listener);
         assert_eq!(super::probe(&servers, Duration::from_secs(20)).await, Err(ConnectError::Refused(vec![address])));
     }

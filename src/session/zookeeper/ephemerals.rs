@@ -155,11 +155,18 @@ impl Ephemerals {
         self.inner().known.remove(path);
     }
 
-    /// Notes that all are gone with their session.
-    pub fn clear(&self) {
+    /// Notes that all are gone with their session: those that callers knew of.
+    pub fn clear(&self) -> Vec<ZnodePath> {
         let mut inner = self.inner();
-        inner.known.clear();
         inner.strays.clear();
+        std::mem::take(&mut inner.known).into_keys().collect()
+    }
+
+    /// Those that callers know of, in the order of their paths.
+    pub fn known(&self) -> Vec<(ZnodePath, Option<Zxid>)> {
+        let mut known: Vec<_> = self.inner().known.iter().map(|(path, czxid)| (path.clone(), *czxid)).collect();
+        known.sort();
+        known
     }
 
     /// Notes that the reply of a request for this ephemeral was lost. Take it before the ticket is dropped.

@@ -11,7 +11,7 @@
 //! | `read`, `peek` | reads |
 //! | `write`, `judge` | writes, and what became of one whose reply was lost |
 //! | `guard`, `ephemerals` | requests for ephemerals, which are settled or undone even when nobody waits any more |
-//! | `wire`, `spawner` | the border to the client library |
+//! | `wire`, `spawner`, `tls` | the border to the client library |
 
 mod board;
 mod clock;
@@ -26,6 +26,7 @@ mod read;
 mod settings;
 mod spawner;
 mod supervisor;
+mod tls;
 mod wire;
 mod write;
 
@@ -38,12 +39,13 @@ use tokio::time::Instant;
 
 pub use self::connect::ConnectError;
 pub use self::settings::{ConnectString, ConnectStringError, OnLost, Settings};
+pub use self::tls::{Tls, TlsError};
 
 use self::board::Board;
 use self::ephemerals::Ephemerals;
 use self::link::Answer;
 use super::size::Sizes;
-use super::{Creation, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
+use super::{Creation, History, MultiError, Op, OpResult, Peek, SessionView, Sink, Store, StoreError};
 use crate::mapping::{Acl, Stat, ZnodePath, Zxid};
 use crate::session::store::Listings;
 
@@ -168,6 +170,14 @@ impl Store for ZooKeeper {
 
     fn session(&self) -> SessionView {
         self.shared.board.view()
+    }
+
+    fn ephemerals(&self) -> Vec<(ZnodePath, Option<Zxid>)> {
+        self.shared.ephemerals.known()
+    }
+
+    fn history(&self) -> History {
+        self.shared.board.history()
     }
 
     async fn close(&self) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::tls::Tls;
 use crate::mapping::{Acl, PathError, ZnodePath};
 use crate::session::size::DEFAULT_PACKET_LIMIT;
 
@@ -38,6 +39,10 @@ pub struct Settings {
     pub packet_limit: usize,
     /// Credentials: scheme and what goes with it, such as `digest` and `user:password`.
     pub auth: Vec<(String, Vec<u8>)>,
+    /// User and password for SASL with DIGEST-MD5; none for no SASL.
+    pub sasl: Option<(String, String)>,
+    /// TLS; none for plain connections.
+    pub tls: Option<Tls>,
     /// What to do when the session is lost.
     pub on_lost: OnLost,
 }
@@ -54,6 +59,8 @@ impl Settings {
             create_chroot: false,
             packet_limit: DEFAULT_PACKET_LIMIT,
             auth: Vec::new(),
+            sasl: None,
+            tls: None,
             on_lost: OnLost::Reconnect,
         }
     }
@@ -88,6 +95,8 @@ impl fmt::Debug for Settings {
             .field("create_chroot", &self.create_chroot)
             .field("packet_limit", &self.packet_limit)
             .field("auth", &schemes)
+            .field("sasl", &self.sasl.is_some())
+            .field("tls", &self.tls)
             .field("on_lost", &self.on_lost)
             .finish()
     }

@@ -44,13 +44,13 @@ pub async fn connect(shared: &Arc<Shared>) -> Result<First, ConnectError> {
     let mut backoff = Backoff::new();
     let attempts = async {
         loop {
-            let address = probe(&servers, settings.operation_timeout).await?;
+            let server = probe(&servers, settings.operation_timeout).await?;
             reached = true;
-            match open(settings, &address.to_string(), None).await {
+            match open(settings, &server.endpoint(settings.tls.is_some()), None).await {
                 Ok(opened) => return Ok(opened),
                 Err(OpenError::AuthFailed) => return Err(ConnectError::AuthFailed),
                 Err(OpenError::Expired) => {}
-                Err(OpenError::Failed(error)) => tracing::debug!(%address, error, "no session yet"),
+                Err(OpenError::Failed(error)) => tracing::debug!(address = %server.address, error, "no session yet"),
             }
             sleep(backoff.pause()).await;
         }
@@ -200,8 +200,8 @@ impl Shared {
             return open(&self.settings, &servers.servers(), session).await;
         }
         let patience = self.settings.connection_timeout();
-        let address = probe(servers, patience).await.map_err(|error| OpenError::Failed(error.to_string()))?;
-        open(&self.settings, &address.to_string(), session).await
+        let server = probe(servers, patience).await.map_err(|error| OpenError::Failed(error.to_string()))?;
+        open(&self.settings, &server.endpoint(self.settings.tls.is_some()), session).await
     }
 
     fn lose(&self, last: &Link) {

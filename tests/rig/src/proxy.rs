@@ -162,6 +162,12 @@ impl Proxy {
     /// Makes the server end the sessions of all open connections, as if they had timed out, and cuts these connections.
     /// When this returns, the sessions are gone and their ephemerals too.
     pub fn expire_sessions(&self) {
+        self.expire_sessions_unseen();
+        self.accept();
+    }
+
+    /// The same, but new connections are refused from now on: the clients do not know yet.
+    pub fn expire_sessions_unseen(&self) {
         let sessions = self.shared.sessions();
         assert!(!sessions.is_empty(), "no session goes through this proxy");
         // A client that comes back before its session is closed would take it over again.
@@ -169,7 +175,6 @@ impl Proxy {
         for (id, password) in &sessions {
             close_session(self.target, *id, password).unwrap_or_else(|e| panic!("cannot close session {id:#x}: {e}"));
         }
-        self.accept();
     }
 
     /// The ids of the sessions whose connections are open here.
