@@ -101,6 +101,24 @@ pub struct MultiError {
     pub error: StoreError,
 }
 
+/// The transaction that takes another one back: what that created goes, and `restore` makes again what it deleted.
+pub fn undo(ops: &[Op], results: &[OpResult], restore: &[Op]) -> Vec<Op> {
+    let mut undo = Vec::new();
+    for (place, (op, result)) in ops.iter().zip(results).enumerate() {
+        let (Op::Create(_), OpResult::Created(path)) = (op, result) else { continue };
+        let later = &ops[place + 1..];
+        if later.iter().any(|op| matches!(op, Op::Delete { path: gone, .. } if gone == path)) {
+            continue;
+        }
+        // At the version that it has when nobody else has set it.
+        let sets = later.iter().filter(|op| matches!(op, Op::Set { path: set, .. } if set == path)).count();
+        undo.push(Op::Delete { path: path.clone(), version: i32::try_from(sets).ok() });
+    }
+    undo.reverse();
+    undo.extend_from_slice(restore);
+    undo
+}
+
 impl From<StoreError> for MultiError {
     fn from(error: StoreError) -> MultiError {
         MultiError { index: None, error }
@@ -207,6 +225,17 @@ pub trait Store: Send + Sync + 'static {
     /// Applies all of the operations, or none.
     fn multi(&self, ops: &[Op]) -> impl Future<Output = Result<Vec<OpResult>, MultiError>> + Send;
 
+    /// Applies all of the operations, or none, as [`Store::multi`] does. When it makes ephemerals and ends as unknown, it is
+    /// taken back once it is known to have been applied: `restore` makes again what it deleted.
+    fn multi_or_undo(
+        &self,
+        ops: &[Op],
+        restore: &[Op],
+    ) -> impl Future<Output = Result<Vec<OpResult>, MultiError>> + Send {
+        let _ = restore;
+        self.multi(ops)
+    }
+
     /// The ACL and Stat of a znode.
     fn get_acl(&self, path: &ZnodePath) -> impl Future<Output = Result<(Vec<Acl>, Stat), StoreError>> + Send;
 
@@ -248,3 +277,35 @@ pub trait Store: Send + Sync + 'static {
 
 /// What an operation in a transaction costs beside its path and data, in bytes, generously.
 pub const OP_OVERHEAD: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_taken_back_by_its_opposite() {
+        let path = |text: &str| ZnodePath::parse(text).unwrap();
+        let create = |text: &str| {
+            Op::Create(Creation { path: path(text), data: Bytes::new(), mode: CreateMode::Persistent, acl: None })
+        };
+        let delete = |text: &str, version| Op::Delete { path: path(text), version };
+        let ops = [
+            create("/new"),
+            create("/new/n-"),
+            create("/new/mark"),
+            delete("/new/mark", None),
+            Op::Set { path: path("/new"), data: Bytes::new(), version: None },
+            delete("/old", Some(7)),
+        ];
+        let results = [
+            OpResult::Created(path("/new")),
+            OpResult::Created(path("/new/n-0000000001")),
+            OpResult::Created(path("/new/mark")),
+            OpResult::Done,
+            OpResult::Set(Stat::default()),
+            OpResult::Done,
+        ];
+        let undone = undo(&ops, &results, &[create("/old")]);
+        assert_eq!(undone, [delete("/new/n-0000000001", Some(0)), delete("/new", Some(1)), create("/old")]);
+    }
+}

@@ -80,8 +80,8 @@ pub enum Claim {
     Applied(ZnodePath, Stat),
     /// It was not.
     NotApplied,
-    /// It cannot be told: what may stem from it has been changed since.
-    Unclear,
+    /// It cannot be told: this may stem from it, and somebody has changed it since. Nobody is told of it any more.
+    Changed(ZnodePath, Stat),
 }
 
 /// See the module.
@@ -206,7 +206,7 @@ impl Ephemerals {
     /// Settles a lost request with what the last census found.
     pub fn claim(&self, lost: Lost<'_>) -> Claim {
         let mut inner = self.inner();
-        let Some(place) = inner.lost.iter().position(|(id, _)| *id == lost.id) else { return Claim::Unclear };
+        let Some(place) = inner.lost.iter().position(|(id, _)| *id == lost.id) else { return Claim::NotApplied };
         let (_, wanted) = inner.lost.swap_remove(place);
         let mut fitting: Vec<(Zxid, ZnodePath)> = inner
             .strays
@@ -215,7 +215,7 @@ impl Ephemerals {
             .map(|(path, stray)| (stray.stat.czxid, path.clone()))
             .collect();
         fitting.sort();
-        let mut unclear = false;
+        let mut changed = None;
         for (_, path) in fitting {
             let Some(stray) = inner.strays.get(&path) else { continue };
             // Of a name that the server did not choose there can be only one.
@@ -226,9 +226,14 @@ impl Ephemerals {
                 inner.known.insert(path.clone(), Some(stat.czxid));
                 return Claim::Applied(path, stat);
             }
-            unclear |= stray.stat.version != wanted.version;
+            if stray.stat.version != wanted.version {
+                changed.get_or_insert((path, stray.stat));
+            }
         }
-        if unclear { Claim::Unclear } else { Claim::NotApplied }
+        let Some((path, stat)) = changed else { return Claim::NotApplied };
+        inner.strays.remove(&path);
+        inner.known.insert(path.clone(), Some(stat.czxid));
+        Claim::Changed(path, stat)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -283,13 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_stray_is_unclear() {
+    fn a_changed_stray_is_nobodys() {
         let ephemerals = Ephemerals::new();
         let lost = ephemerals.lose(wanted("/q/n-", true, "a"));
         let (name, mut stray) = found("/q/n-0000000003", 7, "z");
         stray.stat.version = 1;
         ephemerals.census([(name, stray)]);
-        assert_eq!(ephemerals.claim(lost), Claim::Unclear);
+        let again = ephemerals.lose(wanted("/q/n-", true, "b"));
+        assert!(matches!(ephemerals.claim(lost), Claim::Changed(name, _) if name.as_str() == "/q/n-0000000003"));
+        assert_eq!(ephemerals.claim(again), Claim::NotApplied);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! An ephemeral that nobody knows of blocks everybody for as long as the session lives. So a request for one does not end
 //! with its caller: when the caller has been told that it failed, or has gone away, the request is still followed until
-//! its outcome is known, and what it made is deleted at once.
+//! its outcome is known, and what it made is deleted at once; and what it deleted, such as the source of a rename, is made
+//! again by the same transaction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,21 +18,28 @@ use super::write::{multi_error, unknown};
 use super::{Shared, wire};
 use crate::mapping::{SessionId, Stat, ZnodePath, Zxid};
 use crate::session::pin::{pin, with_pin};
-use crate::session::{Creation, MultiError, Op, OpResult, StoreError};
+use crate::session::{Creation, MultiError, Op, OpResult, StoreError, store};
 
 /// A request that makes ephemerals.
 #[derive(Debug, Clone)]
 pub enum Job {
     Create(Creation),
-    Multi(Vec<Op>),
+    /// A transaction, and what makes again what it deletes.
+    Multi {
+        ops: Vec<Op>,
+        restore: Vec<Op>,
+    },
 }
 
 /// What it made.
 #[derive(Debug, Clone)]
 pub enum Made {
     Created(ZnodePath, Stat),
-    Multi(Vec<OpResult>),
+    /// The results, and the ephemerals among them with the transaction that created them, where that is known.
+    Multi(Vec<OpResult>, Vec<Ephemeral>),
 }
+
+type Ephemeral = (ZnodePath, Option<Zxid>);
 
 /// What a request makes, or why not.
 type Outcome = Result<Made, MultiError>;
@@ -41,7 +49,7 @@ impl Job {
     fn wanted(&self) -> Vec<(usize, Wanted)> {
         match self {
             Job::Create(creation) => Wanted::of(creation).into_iter().map(|wanted| (0, wanted)).collect(),
-            Job::Multi(ops) => Wanted::of_multi(ops),
+            Job::Multi { ops, .. } => Wanted::of_multi(ops),
         }
     }
 
@@ -49,18 +57,13 @@ impl Job {
         self.wanted().into_iter().next().map_or_else(ZnodePath::root, |(_, wanted)| wanted.path)
     }
 
-    /// The ephemerals that it made.
-    fn made(&self, made: &Made) -> Vec<(ZnodePath, Option<Zxid>)> {
-        match made {
-            Made::Created(path, stat) => vec![(path.clone(), Some(stat.czxid))],
-            Made::Multi(results) => {
-                let path = |(place, _): (usize, Wanted)| match results.get(place) {
-                    Some(OpResult::Created(path)) => Some((path.clone(), None)),
-                    _ => None,
-                };
-                self.wanted().into_iter().filter_map(path).collect()
-            }
-        }
+    /// The paths of the ephemerals that a transaction made.
+    fn paths(&self, results: &[OpResult]) -> Vec<ZnodePath> {
+        let path = |(place, _): (usize, Wanted)| match results.get(place) {
+            Some(OpResult::Created(path)) => Some(path.clone()),
+            _ => None,
+        };
+        self.wanted().into_iter().filter_map(path).collect()
     }
 }
 
@@ -114,9 +117,30 @@ impl Drop for Caller {
 }
 
 fn undo(shared: &Arc<Shared>, job: &Job, made: &Made) {
-    for (path, czxid) in job.made(made) {
-        tracing::info!(%path, "deleting an ephemeral whose caller was told that it failed");
-        retract(shared, path, czxid);
+    let log = |path: &ZnodePath| tracing::info!(%path, "deleting an ephemeral whose caller was told that it failed");
+    match (job, made) {
+        (_, Made::Created(path, stat)) => {
+            log(path);
+            retract(shared, path.clone(), Some(stat.czxid));
+        }
+        (Job::Multi { ops, restore }, Made::Multi(results, ephemerals)) if !restore.is_empty() => {
+            ephemerals.iter().for_each(|(path, _)| log(path));
+            let restore = store::undo(ops, results, restore);
+            in_background(take_back(Arc::clone(shared), restore, ephemerals.clone()));
+        }
+        (_, Made::Multi(_, ephemerals)) => {
+            for (path, czxid) in ephemerals {
+                log(path);
+                retract(shared, path.clone(), *czxid);
+            }
+        }
+    }
+}
+
+fn in_background(work: impl Future<Output = ()> + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(work)),
+        Err(_) => tracing::warn!("no runtime to delete an ephemeral on; it lives as long as the session"),
     }
 }
 
@@ -134,11 +158,16 @@ async fn follow(shared: &Arc<Shared>, job: &Job, deadline: Instant, sent: &Atomi
         match send(shared, &link, job).await {
             Reply::Done(outcome) => {
                 shared.board.drain();
-                let made = outcome?;
-                for (path, czxid) in job.made(&made) {
-                    shared.ephemerals.know(path, czxid);
-                }
-                return Ok(made);
+                return Ok(match outcome? {
+                    Made::Created(path, stat) => {
+                        shared.ephemerals.know(path.clone(), Some(stat.czxid));
+                        Made::Created(path, stat)
+                    }
+                    Made::Multi(results, _) => {
+                        let ephemerals = learn(shared, &link, job.paths(&results)).await;
+                        Made::Multi(results, ephemerals)
+                    }
+                });
             }
             Reply::Refused(error) => {
                 shared.board.drain();
@@ -160,6 +189,24 @@ async fn follow(shared: &Arc<Shared>, job: &Job, deadline: Instant, sent: &Atomi
     }
 }
 
+/// Notes the ephemerals that a transaction made. Old servers do not tell which transaction that was, so they are looked
+/// at; what is gone by then is nobody's any more.
+async fn learn(shared: &Arc<Shared>, link: &Link, paths: Vec<ZnodePath>) -> Vec<Ephemeral> {
+    let mut ephemerals = Vec::with_capacity(paths.len());
+    for path in paths {
+        let exists = |client: zk::Client| -> Answer<_> { Box::pin(client.check_stat(path.as_str())) };
+        let czxid = match link.request(None, Asks::Server, exists).await {
+            Reply::Done(None) => continue,
+            Reply::Done(Some(stat)) if stat.ephemeral_owner != link.session.0 => continue,
+            Reply::Done(Some(stat)) => Some(Zxid(stat.czxid)),
+            Reply::Refused(_) | Reply::NotSent | Reply::Lost | Reply::Late => None,
+        };
+        shared.ephemerals.know(path.clone(), czxid);
+        ephemerals.push((path, czxid));
+    }
+    ephemerals
+}
+
 async fn send(shared: &Arc<Shared>, link: &Link, job: &Job) -> Reply<Outcome> {
     match job {
         Job::Create(creation) => {
@@ -172,12 +219,13 @@ async fn send(shared: &Arc<Shared>, link: &Link, job: &Job) -> Reply<Outcome> {
                 Reply::Late => Reply::Late,
             }
         }
-        Job::Multi(ops) => {
+        Job::Multi { ops, .. } => {
             let request = |client: zk::Client| shared.send_multi(client, ops);
             match link.request(None, Asks::Leader, request).await {
                 Reply::Done(outcome) => {
                     let outcome = outcome.inspect(|results| shared.note_multi(results));
-                    Reply::Done(outcome.map(Made::Multi).map_err(|error| multi_error(ops, error)))
+                    let made = |results| Made::Multi(results, Vec::new());
+                    Reply::Done(outcome.map(made).map_err(|error| multi_error(ops, error)))
                 }
                 Reply::Refused(error) => Reply::Refused(error),
                 Reply::NotSent => Reply::NotSent,
@@ -192,18 +240,24 @@ async fn send(shared: &Arc<Shared>, link: &Link, job: &Job) -> Reply<Outcome> {
 /// applied.
 async fn settle(shared: &Arc<Shared>, link: &Link, job: &Job, lost: Vec<Lost<'_>>) -> Result<Option<Made>, MultiError> {
     let reconnected = shared.board.reconnected(link, None).await?;
-    let mut claims = lost.into_iter().map(|lost| shared.ephemerals.claim(lost));
-    let first = claims.next().unwrap_or(Claim::Unclear);
-    // The others are known as well from now on: all were made, or none.
-    claims.for_each(drop);
+    let claims: Vec<Claim> = lost.into_iter().map(|lost| shared.ephemerals.claim(lost)).collect();
+    // All were made, or none.
+    let claimed = |claim: &Claim| match claim {
+        Claim::Applied(path, stat) => Some((path.clone(), Some(stat.czxid))),
+        Claim::NotApplied | Claim::Changed(..) => None,
+    };
+    let ephemerals: Vec<Ephemeral> = claims.iter().filter_map(claimed).collect();
     let unclear = || MultiError::from(unknown(&job.about(), link.session, StoreError::Unknown));
-    match (first, job) {
+    match (claims.into_iter().next().unwrap_or(Claim::NotApplied), job) {
         (Claim::NotApplied, _) => Ok(None),
-        (Claim::Unclear, _) => Err(unclear()),
+        (Claim::Changed(path, stat), _) => {
+            retract(shared, path, Some(stat.czxid));
+            Err(unclear())
+        }
         (Claim::Applied(path, stat), Job::Create(_)) => Ok(Some(Made::Created(path, shared.board.note(stat)))),
-        (Claim::Applied(path, _), Job::Multi(ops)) => {
+        (Claim::Applied(path, _), Job::Multi { ops, .. }) => {
             match results(shared, &reconnected, job, ops, path).await {
-                Some(results) => Ok(Some(Made::Multi(results))),
+                Some(results) => Ok(Some(Made::Multi(results, ephemerals))),
                 // It was applied, but what its other parts gave has been overtaken.
                 None => Err(unclear()),
             }
@@ -253,7 +307,7 @@ async fn results(
 pub fn retract(shared: &Arc<Shared>, path: ZnodePath, czxid: Option<Zxid>) {
     let shared = Arc::clone(shared);
     let session = shared.board.view().id;
-    let retract = async move {
+    in_background(async move {
         let mut after = 0;
         while let Ok(link) = shared.board.connected(None, after).await {
             if link.session != session || retract_on(&shared, &link, session, &path, czxid).await {
@@ -261,11 +315,62 @@ pub fn retract(shared: &Arc<Shared>, path: ZnodePath, czxid: Option<Zxid>) {
             }
             after = link.number;
         }
-    };
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(retract)),
-        Err(_) => tracing::warn!("no runtime to delete an ephemeral on; it lives as long as the session"),
+    });
+}
+
+/// Takes a transaction back that made these ephemerals.
+async fn take_back(shared: Arc<Shared>, ops: Vec<Op>, ephemerals: Vec<Ephemeral>) {
+    let session = shared.board.view().id;
+    let mut after = 0;
+    while let Ok(link) = shared.board.connected(None, after).await {
+        if link.session != session {
+            return;
+        }
+        after = link.number;
+        match are_there(&link, &ephemerals).await {
+            // Somebody has taken them, or an earlier try was applied.
+            Some(false) => return,
+            Some(true) => {}
+            None => continue,
+        }
+        let error = match link.request(None, Asks::Leader, |client| shared.send_multi(client, &ops)).await {
+            Reply::Done(Ok(results)) => {
+                let restored = Job::Multi { ops, restore: Vec::new() };
+                ephemerals.iter().for_each(|(path, _)| shared.ephemerals.forget(path));
+                learn(&shared, &link, restored.paths(&results)).await;
+                return;
+            }
+            Reply::Done(Err(error)) => error,
+            Reply::Refused(error) => MultiError::from(error),
+            Reply::NotSent | Reply::Lost | Reply::Late => continue,
+        };
+        // Others have been at it since. What must not be there goes all the same.
+        tracing::warn!(%session, %error, "a change that failed late cannot be taken back as a whole");
+        for (path, czxid) in ephemerals {
+            retract(&shared, path, czxid);
+        }
+        return;
     }
+}
+
+/// Whether all of these are still there; none when the connection failed.
+async fn are_there(link: &Link, ephemerals: &[Ephemeral]) -> Option<bool> {
+    for (path, czxid) in ephemerals {
+        let exists = |client: zk::Client| -> Answer<_> { Box::pin(client.check_stat(path.as_str())) };
+        let there = match link.request(None, Asks::Server, exists).await {
+            Reply::Done(Some(stat)) => {
+                stat.ephemeral_owner == link.session.0 && czxid.is_none_or(|czxid| czxid.0 == stat.czxid)
+            }
+            Reply::Done(None) => false,
+            // Without permission to look at it, the transaction decides.
+            Reply::Refused(_) => true,
+            Reply::NotSent | Reply::Lost | Reply::Late => return None,
+        };
+        if !there {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// True when it is gone, or not ours to delete.

@@ -149,7 +149,11 @@ impl Store for ZooKeeper {
     }
 
     async fn multi(&self, ops: &[Op]) -> Result<Vec<OpResult>, MultiError> {
-        self.shared.multi(ops).await
+        self.shared.multi(ops, &[]).await
+    }
+
+    async fn multi_or_undo(&self, ops: &[Op], restore: &[Op]) -> Result<Vec<OpResult>, MultiError> {
+        self.shared.multi(ops, restore).await
     }
 
     async fn get_acl(&self, path: &ZnodePath) -> Result<(Vec<Acl>, Stat), StoreError> {

@@ -33,7 +33,7 @@ impl Shared {
         if Wanted::of(creation).is_some() {
             return match guard::run(self, Job::Create(creation.clone())).await {
                 Ok(Made::Created(path, stat)) => Ok((path, stat)),
-                Ok(Made::Multi(_)) => Err(StoreError::Unexpected("another answer than was asked for".to_owned())),
+                Ok(Made::Multi(..)) => Err(StoreError::Unexpected("another answer than was asked for".to_owned())),
                 Err(error) => Err(error.error),
             };
         }
@@ -89,14 +89,15 @@ impl Shared {
         self.write(path, &writes, send).await.map(|stat| self.board.note(wire::stat(&stat)))
     }
 
-    pub(super) async fn multi(self: &Arc<Shared>, ops: &[Op]) -> Result<Vec<OpResult>, MultiError> {
+    pub(super) async fn multi(self: &Arc<Shared>, ops: &[Op], restore: &[Op]) -> Result<Vec<OpResult>, MultiError> {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
         self.fits(self.sizes.multi(ops, &self.settings.acl))?;
         if !Wanted::of_multi(ops).is_empty() {
-            return match guard::run(self, Job::Multi(ops.to_vec())).await? {
-                Made::Multi(results) => Ok(results),
+            let job = Job::Multi { ops: ops.to_vec(), restore: restore.to_vec() };
+            return match guard::run(self, job).await? {
+                Made::Multi(results, _) => Ok(results),
                 Made::Created(..) => Err(StoreError::Unexpected("another answer than was asked for".to_owned()).into()),
             };
         }
