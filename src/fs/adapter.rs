@@ -22,7 +22,9 @@ use fuser::{
 use tokio::runtime::Handle;
 
 use super::attributes::{Attributes, BLOCK_SIZE, FileKind};
-use super::core::{Attr, Caller, Core, Created, Entry, Lock, Opened, Range, RenameMode, Result, Wanted};
+use super::core::{
+    Attr, Caller, Core, Created, Entry, Lock, Opened, Range, RenameMode, Renamed, Result, Wanted, Written,
+};
 use super::handle::Fh;
 use super::inode::Ino;
 use super::lock::{Cancel, Mode, patience};
@@ -211,7 +213,7 @@ fn forget_entry<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<
 
 fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Operation<()>> {
     Some(Box::pin(async move {
-        core.release(opened.fh).await;
+        core.take_back_opened(opened).await;
         Ok(())
     }))
 }
@@ -226,6 +228,20 @@ fn take_back_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<O
 fn take_back_made<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
     Some(Box::pin(async move {
         core.take_back_made(entry).await;
+        Ok(())
+    }))
+}
+
+fn take_back_renamed<S: Store>(core: Arc<Core<S>>, renamed: Renamed) -> Option<Operation<()>> {
+    Some(Box::pin(async move {
+        core.take_back_renamed(renamed).await;
+        Ok(())
+    }))
+}
+
+fn take_back_written<S: Store>(core: Arc<Core<S>>, written: Written) -> Option<Operation<()>> {
+    Some(Box::pin(async move {
+        core.take_back_written(written).await;
         Ok(())
     }))
 }
@@ -269,9 +285,9 @@ fn reply_open(reply: ReplyOpen) -> impl FnOnce(Result<Opened>) + Send {
     }
 }
 
-fn reply_written(reply: ReplyWrite) -> impl FnOnce(Result<usize>) + Send {
+fn reply_written(reply: ReplyWrite) -> impl FnOnce(Result<Written>) + Send {
     move |result| match result {
-        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Ok(Written { length, .. }) => reply.written(u32::try_from(length).unwrap_or(u32::MAX)),
         Err(errno) => reply.error(reply_errno(errno)),
     }
 }
@@ -452,7 +468,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let label = Label::named("mkdir", request, parent, name);
         let name = name.to_owned();
         let operation = |core: Arc<Core<S>>| async move { core.mkdir(Ino(parent.0), &name).await };
-        self.run(label, operation, reply_entry(reply), forget_entry);
+        self.run(label, operation, reply_entry(reply), take_back_made);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -499,7 +515,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let operation = move |core: Arc<Core<S>>| async move {
             core.rename(Ino(parent.0), &name, Ino(newparent.0), &newname, mode, caller).await
         };
-        self.run(label, operation, reply_empty(reply), nothing);
+        self.run(label, operation, move |result| reply_empty(reply)(result.map(drop)), take_back_renamed);
     }
 
     fn link(&self, request: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
@@ -545,7 +561,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let (name, caller) = (name.to_owned(), caller(request));
         let operation = move |core: Arc<Core<S>>| async move { core.create(Ino(parent.0), &name, flags, caller).await };
         let answer = move |result: Result<Created>| match result {
-            Ok(Created { entry, opened }) => {
+            Ok(Created { entry, opened, .. }) => {
                 let attr = file_attr(&entry.attributes);
                 reply.created(&entry.ttl, &attr, Generation(0), FileHandle(opened.fh.0), open_flags(opened));
             }
@@ -585,11 +601,12 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         reply: ReplyWrite,
     ) {
         if Fh(fh.0) == REPLAY {
-            return reply_written(reply)(Ok(data.len()));
+            return reply_written(reply)(Ok(Written { length: data.len(), made: None }));
         }
         let data = Bytes::copy_from_slice(data);
         let operation = move |core: Arc<Core<S>>| async move { core.write(Fh(fh.0), offset, data).await };
-        self.run(Label::new("write", request, ino), operation, reply_written(reply), nothing);
+        let label = Label::new("write", request, ino);
+        self.run(label, operation, reply_written(reply), take_back_written);
     }
 
     fn copy_file_range(
@@ -608,9 +625,10 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         let length = usize::try_from(len).unwrap_or(usize::MAX);
         let operation = move |core: Arc<Core<S>>| async move {
             let data = core.read(Fh(fh_in.0), offset_in, length).await?;
-            if data.is_empty() { Ok(0) } else { core.write(Fh(fh_out.0), offset_out, data).await }
+            if data.is_empty() { Ok(Written::default()) } else { core.write(Fh(fh_out.0), offset_out, data).await }
         };
-        self.run(Label::new("copy_file_range", request, ino_out), operation, reply_written(reply), nothing);
+        let label = Label::new("copy_file_range", request, ino_out);
+        self.run(label, operation, reply_written(reply), take_back_written);
     }
 
     fn flush(&self, request: &Request, ino: INodeNo, fh: FileHandle, owner: LockOwner, reply: ReplyEmpty) {

@@ -89,6 +89,9 @@ impl Sink for Changes {
         self.cache.apply(&event);
         match &event {
             Event::Node { path, change, .. } => {
+                if *change == Change::Deleted {
+                    self.inodes.end(path);
+                }
                 self.notices.invalidate(self.inodes.at(path));
                 if let Some(parent) = path.parent().filter(|_| *change != Change::Modified) {
                     self.inodes.touch(&parent);
@@ -103,6 +106,7 @@ impl Sink for Changes {
                 self.tell(path, Tiding { path: path.clone(), change: Some(*change), kind: before, after, number: 0 });
             }
             Event::Gap | Event::Blind => {
+                self.inodes.doubt();
                 self.notices.invalidate(self.inodes.all().into_iter().map(|(ino, _)| ino));
                 if event == Event::Gap && self.cache.before_gap() != Zxid::default() {
                     self.tidings.push_gap(self.cache.before_gap());

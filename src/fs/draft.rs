@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::inode::Ino;
+use super::inode::{ANY, Ino};
 use crate::mapping::{ZnodePath, Zxid};
 use crate::session::CreateMode;
 
@@ -26,7 +26,7 @@ pub struct Draft {
 pub enum Tagged {
     /// A file that is not made yet.
     Draft(Ino),
-    /// A znode.
+    /// A znode; [`ANY`] after a rename of its directory.
     Made(ZnodePath, Zxid),
 }
 
@@ -101,6 +101,31 @@ impl Drafts {
         self.inner().tags.get(&(base.clone(), tag.to_owned())).map(|(_, tagged)| tagged.clone())
     }
 
+    /// Ends the tags of a znode that is about to go.
+    pub fn forget_made(&self, path: &ZnodePath) {
+        self.inner().tags.retain(|_, (_, tagged)| !matches!(tagged, Tagged::Made(made, _) if made == path));
+    }
+
+    /// A directory was renamed: what was made or is to be made in it goes with it, and its tags too.
+    pub fn renamed(&self, from: &ZnodePath, to: &ZnodePath) {
+        let mut inner = self.inner();
+        let moved = |path: &ZnodePath| (path != from).then(|| path.rebase(from, to)).flatten();
+        for draft in inner.drafts.values_mut() {
+            if let Some(path) = moved(&draft.path) {
+                *draft = Arc::new(Draft { path, mode: draft.mode, tag: draft.tag.clone() });
+            }
+        }
+        let tagged: Vec<Key> = inner.tags.keys().filter(|(base, _)| moved(base).is_some()).cloned().collect();
+        for key in tagged {
+            let (Some((made, tagged)), Some(base)) = (inner.tags.remove(&key), moved(&key.0)) else { continue };
+            let tagged = match tagged {
+                Tagged::Draft(ino) => Tagged::Draft(ino),
+                Tagged::Made(path, _) => Tagged::Made(moved(&path).unwrap_or(path), ANY),
+            };
+            inner.tags.insert((base, key.1), (made, tagged));
+        }
+    }
+
     /// Ends a tag, if it still names this.
     pub fn forget(&self, base: &ZnodePath, tag: &str, tagged: &Tagged) {
         let mut inner = self.inner();
@@ -128,6 +153,24 @@ mod tests {
         drafts.forget(&base, "t", &Tagged::Draft(Ino(5)));
         assert!(drafts.tagged(&base, "t").is_some(), "it names another one by now");
         drafts.forget(&base, "t", &tagged);
+        assert_eq!(drafts.tagged(&base, "t"), None);
+    }
+
+    #[test]
+    fn tags_follow_their_directory() {
+        let drafts = Drafts::default();
+        let [base, made, dir, new] =
+            ["/d/n-", "/d/n-0000000001", "/d", "/e"].map(|text| ZnodePath::parse(text).unwrap());
+        drafts.name(&base, "t", Tagged::Made(made.clone(), Zxid(9)));
+        let mode = CreateMode::PersistentSequential;
+        drafts.insert(Ino(5), Draft { path: base.clone(), mode, tag: Some("u".to_owned()) });
+        drafts.renamed(&base, &new);
+        assert!(drafts.tagged(&base, "t").is_some(), "only a directory takes them along");
+        drafts.renamed(&dir, &new);
+        let [there, made] = [base.clone(), made].map(|path| path.rebase(&dir, &new).unwrap());
+        assert_eq!(drafts.tagged(&there, "t"), Some(Tagged::Made(made, ANY)));
+        assert_eq!(drafts.tagged(&there, "u"), Some(Tagged::Draft(Ino(5))));
+        assert_eq!(drafts.get(Ino(5)).unwrap().path, there);
         assert_eq!(drafts.tagged(&base, "t"), None);
     }
 

@@ -95,6 +95,17 @@ impl Node {
     }
 }
 
+/// Whether the incarnation of an inode is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// As long as changes are announced: its end would have been.
+    Sure,
+    /// Changes may have been missed.
+    Doubtful,
+    /// It was deleted.
+    Gone,
+}
+
 #[derive(Debug)]
 struct Inode {
     node: Node,
@@ -102,6 +113,7 @@ struct Inode {
     lookups: u64,
     /// Open handles.
     opens: u32,
+    standing: Standing,
     /// When this mount last saw a child come or go.
     touched: Option<Box<SystemTime>>,
     file: Option<Arc<FileState>>,
@@ -115,7 +127,18 @@ struct Inode {
 
 impl Inode {
     fn new(node: Node) -> Inode {
-        Inode { node, lookups: 0, opens: 0, touched: None, file: None, asked: false, gone: false, believed: None }
+        let standing = Standing::Sure;
+        Inode {
+            node,
+            lookups: 0,
+            opens: 0,
+            standing,
+            touched: None,
+            file: None,
+            asked: false,
+            gone: false,
+            believed: None,
+        }
     }
 
     fn is_truncated(&self) -> bool {
@@ -324,6 +347,53 @@ impl Inodes {
         open.map(|(ino, inode)| (*ino, inode.node.path.clone())).collect()
     }
 
+    /// The renamed inodes at a path are those of this incarnation.
+    pub fn pin(&self, path: &ZnodePath, czxid: Zxid) {
+        let mut table = self.table();
+        for ino in table.paths.get(path).map(|few| few.as_slice().to_vec()).unwrap_or_default() {
+            if let Some(inode) = table.inodes.get_mut(&ino).filter(|inode| inode.node.czxid == ANY) {
+                inode.node.czxid = czxid;
+            }
+        }
+    }
+
+    /// What is at a path was deleted.
+    pub fn end(&self, path: &ZnodePath) {
+        let mut table = self.table();
+        let Table { inodes, paths, .. } = &mut *table;
+        for ino in paths.get(path).map(Few::as_slice).unwrap_or_default() {
+            if let Some(inode) = inodes.get_mut(ino) {
+                inode.standing = Standing::Gone;
+            }
+        }
+    }
+
+    /// Changes may have been missed.
+    pub fn doubt(&self) {
+        for inode in self.table().inodes.values_mut().filter(|inode| inode.standing == Standing::Sure) {
+            inode.standing = Standing::Doubtful;
+        }
+    }
+
+    /// The incarnation was seen.
+    pub fn assure(&self, ino: Ino) {
+        if let Some(inode) = self.table().inodes.get_mut(&ino)
+            && inode.standing == Standing::Doubtful
+        {
+            inode.standing = Standing::Sure;
+        }
+    }
+
+    /// Tells whether the incarnation is there, provided that changes are being announced.
+    pub fn is_sure(&self, ino: Ino) -> bool {
+        self.table().inodes.get(&ino).is_some_and(|inode| inode.standing == Standing::Sure || ino == Ino::ROOT)
+    }
+
+    /// Tells whether the incarnation was deleted.
+    pub fn is_gone(&self, ino: Ino) -> bool {
+        self.table().inodes.get(&ino).is_some_and(|inode| inode.standing == Standing::Gone && ino != Ino::ROOT)
+    }
+
     /// The directories and the open files at or below `from` are now at the same place of `to`: the kernel and the handles go
     /// on with them. Other files keep their path, where their incarnation is gone, so that the kernel looks the new name up.
     pub fn renamed(&self, from: &ZnodePath, to: &ZnodePath) {
@@ -344,6 +414,8 @@ impl Inodes {
             let old = std::mem::replace(&mut inode.node.path, path.clone());
             inode.node.czxid = ANY;
             inode.gone = false;
+            // Its end under the old name was announced.
+            inode.standing = Standing::Sure;
             table.unlink_path(ino, &old);
             add_path(&mut table.paths, &path, ino);
         }
@@ -394,12 +466,23 @@ mod tests {
         let open = inodes.look_up(node("/d/open", 1, Face::File));
         let shut = inodes.look_up(node("/d/shut", 2, Face::File));
         let dir = inodes.look_up(node("/d", 3, Face::Directory));
+        inodes.end(&ZnodePath::parse("/d").unwrap());
+        assert!(inodes.is_gone(dir));
         inodes.open(open);
         inodes.renamed(&ZnodePath::parse("/d").unwrap(), &ZnodePath::parse("/e").unwrap());
         assert_eq!(inodes.node(open).unwrap().path.as_str(), "/e/open");
+        assert!(inodes.is_sure(dir));
+        inodes.doubt();
+        assert!(!inodes.is_sure(dir) && !inodes.is_gone(dir));
+        inodes.assure(dir);
+        assert!(inodes.is_sure(dir));
         assert_eq!(inodes.node(shut).unwrap().path.as_str(), "/d/shut");
         assert_eq!(inodes.node(dir).unwrap().path.as_str(), "/e");
         assert_eq!(inodes.at(&ZnodePath::parse("/e/open").unwrap()), [open]);
+        assert_eq!(inodes.node(open).unwrap().czxid, ANY);
+        inodes.pin(&ZnodePath::parse("/e/open").unwrap(), Zxid(7));
+        inodes.pin(&ZnodePath::parse("/e/open").unwrap(), Zxid(8));
+        assert_eq!(inodes.node(open).unwrap().czxid, Zxid(7));
         assert!(inodes.at(&ZnodePath::parse("/d/open").unwrap()).is_empty());
     }
 }

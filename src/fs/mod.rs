@@ -20,6 +20,7 @@ pub mod notify;
 pub mod options;
 pub mod own;
 pub mod replay;
+pub mod retiring;
 pub mod scratch;
 pub mod streams;
 pub mod walks;

@@ -22,6 +22,8 @@ pub struct Created {
     pub entry: Entry,
     /// Its handle.
     pub opened: Opened,
+    /// It was made, rather than opened.
+    pub made: bool,
 }
 
 impl<S: Store> Core<S> {
@@ -30,7 +32,7 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `EEXIST` comes from the server only: of several creates at the same time, through any mounts, one succeeds.
     pub async fn create(&self, parent: Ino, name: &OsStr, open_flags: i32, caller: Caller) -> Result<Created> {
-        let (path, wish) = match self.target(parent, name)? {
+        let (path, wish) = match self.target(parent, name).await? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
             Target::View(..) => return Err(Errno::ENOENT),
@@ -50,18 +52,19 @@ impl<S: Store> Core<S> {
             };
         }
         let mode = file_mode(wish.as_ref())?;
+        self.retired(&path).await?;
         match self.make_file(&path, Bytes::new(), mode, wish.is_none()).await {
             Ok(stat) => {
                 let entry = self.znode_entry(&path, &stat);
                 let held = wish.is_some_and(|flags| flags.lifetime == Lifetime::Held);
                 let how = OpenAs { held, made: true, ..OpenAs::default() };
                 let opened = self.open_file(entry.attributes.ino, &stat, access, how);
-                Ok(Created { entry, opened })
+                Ok(Created { entry, opened, made: true })
             }
             Err(StoreError::NodeExists) if open_flags & libc::O_EXCL == 0 => {
                 let entry = self.look_up_znode(&path).await?;
                 match self.open(entry.attributes.ino, open_flags, caller).await {
-                    Ok(opened) => Ok(Created { entry, opened }),
+                    Ok(opened) => Ok(Created { entry, opened, made: false }),
                     Err(error) => {
                         self.take_back(&entry);
                         Err(error)
@@ -79,7 +82,7 @@ impl<S: Store> Core<S> {
             Ok(_) => {
                 let entry = self.look_up_znode(path).await?;
                 let opened = self.open(entry.attributes.ino, flags, caller).await?;
-                return Ok(Created { entry, opened });
+                return Ok(Created { entry, opened, made: false });
             }
             Err(error) => return Err(error),
         }
@@ -98,7 +101,7 @@ impl<S: Store> Core<S> {
         let ino = entry.attributes.ino;
         self.changes.inodes.open(ino);
         let fh = self.handles.insert(ino, Handle::Scratch(OpenScratch { ino, id: scratch.id, access }));
-        Ok(Created { entry, opened: Opened { fh, stream: false } })
+        Ok(Created { entry, opened: Opened { fh, stream: false }, made: false })
     }
 
     /// Makes a file without opening it.
@@ -116,13 +119,17 @@ impl<S: Store> Core<S> {
 
     /// Makes a directory: exactly one create.
     pub async fn mkdir(&self, parent: Ino, name: &OsStr) -> Result<Entry> {
-        let (path, wish) = match self.target(parent, name)? {
+        let (path, wish) = match self.target(parent, name).await? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
             Target::View(..) => return Err(Errno::EEXIST),
         };
         self.check_writable(&path)?;
         let mode = directory_mode(wish.as_ref())?;
+        if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
+            self.check_tag_free(&path, flags).await?;
+        }
+        self.retired(&path).await?;
         let creation = Creation { path: path.clone(), data: Bytes::new(), mode, acl: None };
         let ticket = self.changes.cache.ticket();
         // The kernel tells of the name that was asked for, which with flags is not the directory's.
@@ -132,6 +139,9 @@ impl<S: Store> Core<S> {
         self.changes.cache.put(ticket, &made, 1, Fresh::Stat(stat));
         own.applied();
         self.came_or_went(&made);
+        if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
+            self.tag(&path, flags, &made, stat.czxid);
+        }
         let entry = self.znode_entry(&made, &stat);
         // The name that was asked for is not the directory's.
         Ok(if mode.is_sequential() { Entry { ttl: Duration::ZERO, ..entry } } else { entry })
@@ -183,6 +193,9 @@ impl<S: Store> Core<S> {
                 self.changes.cache.forget_listing(&parent);
             }
             tracing::warn!(%path, %error, "a change may or may not have been applied");
+        }
+        if let StoreError::Unsupported(what) = error {
+            tracing::warn!(%path, "not supported: {what}");
         }
         Errno::from(error)
     }

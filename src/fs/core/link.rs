@@ -17,7 +17,7 @@ impl<S: Store> Core<S> {
     /// `EEXIST`, from the server.
     pub async fn link(&self, ino: Ino, new_parent: Ino, new_name: &OsStr, caller: Caller) -> Result<Entry> {
         let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
-        let (path, wish) = match self.target(new_parent, new_name)? {
+        let (path, wish) = match self.target(new_parent, new_name).await? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
             Target::View(..) => return Err(Errno::EEXIST),
@@ -51,6 +51,7 @@ impl<S: Store> Core<S> {
         }
         self.check_size(&path, 0, data.len())?;
         if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
+            self.check_tag_free(&path, flags).await?;
             let (made, stat) = self.make_sequential(&path, data, file_mode(wish.as_ref())?).await?;
             self.tag(&path, flags, &made, stat.czxid);
             return Ok(Entry { ttl: std::time::Duration::ZERO, ..self.znode_entry(&made, &stat) });

@@ -24,7 +24,7 @@ impl<S: Store> Core<S> {
     /// `ENOENT` when there is no such znode; `EINVAL` for a name that ZooKeeper refuses; `ESTALE` for `NAME@v=` at
     /// another version.
     pub async fn lookup(&self, parent: Ino, name: &OsStr, caller: Caller) -> Result<Entry> {
-        match self.target(parent, name)? {
+        match self.target(parent, name).await? {
             Target::Znode(path) => {
                 let entry = self.look_up_znode(&path).await?;
                 let leaving = self.departures.is_leaving(caller, &path);
@@ -41,6 +41,7 @@ impl<S: Store> Core<S> {
 
     /// Looks a znode up by its path, or the scratch file of that name.
     pub(super) async fn look_up_znode(&self, path: &ZnodePath) -> Result<Entry> {
+        self.retired(path).await?;
         match self.stat(path).await {
             Ok(stat) => Ok(self.znode_entry(path, &stat)),
             Err(Errno::ENOENT) => match self.scratch.get(path) {
@@ -83,7 +84,14 @@ impl<S: Store> Core<S> {
         if self.changes.inodes.is_truncated(ino) {
             attributes.size = 0;
         }
-        Entry { attributes, ttl: self.ttl() }
+        Entry { attributes, ttl: self.ttl_of(stat) }
+    }
+
+    /// How long the kernel may use what it is told of a znode. Scripts look at the locks that they take and give back,
+    /// right after it, so the kernel is always to ask for an ephemeral of ours.
+    fn ttl_of(&self, stat: &Stat) -> Duration {
+        let ours = stat.is_ephemeral() && stat.ephemeral_owner == self.store.session().id;
+        if ours { Duration::ZERO } else { self.ttl() }
     }
 
     fn view_entry(&self, path: &ZnodePath, view: View, stat: &Stat) -> Entry {
@@ -164,6 +172,7 @@ impl<S: Store> Core<S> {
             _ => {}
         }
         self.check_inode(ino)?;
+        self.retired(&node.path).await?;
         let stat = match self.stat(&node.path).await {
             Err(Errno::EACCES) => return Ok(Attr { attributes: self.painter.hidden(ino), ttl: Duration::ZERO }),
             Err(Errno::ENOENT) => return self.gone(ino, &node),
@@ -182,7 +191,7 @@ impl<S: Store> Core<S> {
         if let Face::Tag(_) = node.face {
             attributes.size = self.options.names.show(node.path.name()).len() as u64;
         }
-        let ttl = if matches!(node.face, Face::View(_)) { Duration::ZERO } else { self.ttl() };
+        let ttl = if matches!(node.face, Face::View(_)) { Duration::ZERO } else { self.ttl_of(&stat) };
         Ok(Attr { attributes, ttl })
     }
 

@@ -16,6 +16,7 @@ mod open;
 mod remote;
 mod remove;
 mod rename;
+mod retract;
 mod sequence;
 mod session;
 mod subtree;
@@ -37,7 +38,8 @@ pub use self::list::DirItem;
 pub use self::lock::{Lock, Range};
 pub(super) use self::lookup::HIDDEN;
 pub use self::open::Opened;
-pub use self::rename::RenameMode;
+pub use self::rename::{RenameMode, Renamed};
+pub use self::write::Written;
 use super::attributes::{Attributes, Painter};
 pub use super::caller::Caller;
 use super::changes::Changes;
@@ -48,6 +50,7 @@ use super::inode::Ino;
 use super::lock::Locks;
 use super::metrics::Metrics;
 use super::options::Options;
+use super::retiring::Retiring;
 use super::scratch::ScratchFiles;
 use super::walks::Walks;
 use crate::error::Errno;
@@ -101,6 +104,7 @@ pub struct Core<S> {
     scratch: ScratchFiles,
     drafts: Drafts,
     departures: Departures,
+    retiring: Retiring,
     walks: Walks,
     locks: Arc<Locks>,
     metrics: Arc<Metrics>,
@@ -126,6 +130,7 @@ impl<S: Store> Core<S> {
             scratch: ScratchFiles::default(),
             drafts: Drafts::default(),
             departures: Departures::default(),
+            retiring: Retiring::default(),
             walks: Walks::default(),
             locks,
             metrics,
@@ -149,9 +154,29 @@ impl<S: Store> Core<S> {
         if self.changes.cache.is_live() { TTL } else { Duration::ZERO }
     }
 
+    /// The path of a directory inode, which is known to be that of its incarnation.
+    ///
+    /// # Errors
+    /// `ESTALE` when that is gone: the path may be another directory's by now. The kernel looks the name up again.
+    async fn current_dir(&self, ino: Ino) -> Result<ZnodePath> {
+        let path = self.dir(ino)?;
+        if self.changes.cache.is_live() && self.changes.inodes.is_sure(ino) {
+            return Ok(path);
+        }
+        let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
+        match self.stat(&path).await {
+            Ok(stat) if lookup::is_same(&node, &stat) => self.changes.inodes.assure(ino),
+            Ok(_) | Err(Errno::ENOENT) => return Err(Errno::ESTALE),
+            // Whoever may not look at it may still be allowed to use it.
+            Err(Errno::EACCES) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(path)
+    }
+
     /// The path of a directory inode.
     fn dir(&self, ino: Ino) -> Result<ZnodePath> {
-        let node = self.changes.inodes.node(ino).ok_or(Errno::ESTALE)?;
+        let node = self.changes.inodes.node(ino).filter(|_| !self.changes.inodes.is_gone(ino)).ok_or(Errno::ESTALE)?;
         match node.face {
             super::inode::Face::Directory | super::inode::Face::View(View::Dir) => Ok(node.path),
             _ => Err(Errno::ENOTDIR),
@@ -159,9 +184,9 @@ impl<S: Store> Core<S> {
     }
 
     /// Reads a name in a directory.
-    fn target(&self, parent: Ino, name: &std::ffi::OsStr) -> Result<Target> {
+    async fn target(&self, parent: Ino, name: &std::ffi::OsStr) -> Result<Target> {
         let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
-        let dir = self.dir(parent)?;
+        let dir = self.current_dir(parent).await?;
         if name.len() > crate::mapping::path::NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }

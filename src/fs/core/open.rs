@@ -12,7 +12,7 @@ use crate::fs::handle::{Access, Cursor, Fh, Handle, OpenFile, OpenScratch, OpenT
 use crate::fs::inode::{Face, Ino, Node};
 use crate::fs::lock::LockMark;
 use crate::fs::options::Commit;
-use crate::mapping::{Kind, SessionId, Stat, View};
+use crate::mapping::{Kind, SessionId, Stat, View, ZnodePath};
 use crate::session::{SessionState, Store};
 
 /// An open file.
@@ -140,18 +140,43 @@ impl<S: Store> Core<S> {
     /// a failure is only logged.
     pub async fn release(&self, fh: Fh) {
         let Some((ino, handle)) = self.handles.remove(fh) else { return };
-        if let Handle::File(file) = &*handle {
-            if let Err(error) = self.commit(file, true).await {
-                let path = self.changes.inodes.node(ino).map(|node| node.path);
-                tracing::error!(?path, %error, "what was written at last is not saved");
+        match &*handle {
+            Handle::File(file) if file.held => self.release_held(file).await,
+            Handle::File(file) => {
+                if let Err(error) = self.commit(file, true).await {
+                    let path = self.changes.inodes.node(ino).map(|node| node.path);
+                    tracing::error!(?path, %error, "what was written at last is not saved");
+                }
+                self.drafts.end(ino, None);
             }
-            if let Some(node) = self.changes.inodes.node(ino).filter(|_| file.held) {
-                self.retract(&node).await;
-            }
-            self.drafts.end(ino, None);
+            _ => {}
         }
         self.unlock_handle(fh).await;
         self.changes.inodes.close(ino);
+    }
+
+    /// Deletes a held file. Until the first wait, this is done by the thread that took the kernel's request, before it
+    /// takes another one: nobody who looks afterwards finds the file or its tag.
+    async fn release_held(&self, file: &OpenFile) {
+        let node = self.changes.inodes.node(file.ino).filter(|node| node.face == Face::File);
+        let retirement = node.map(|node| {
+            self.drafts.forget_made(&node.path);
+            self.retiring.begin(node.path)
+        });
+        {
+            // A write whose caller was interrupted may still be under way.
+            let _turn = file.file.write.lock().await;
+            self.drafts.end(file.ino, None);
+        }
+        if let Some(node) = self.changes.inodes.node(file.ino) {
+            self.retract(&node).await;
+        }
+        drop(retirement);
+    }
+
+    /// Waits while a held file of this path is being deleted.
+    pub(super) async fn retired(&self, path: &ZnodePath) -> Result<()> {
+        tokio::time::timeout(self.options.timeout, self.retiring.gone(path)).await.map_err(|_| Errno::ETIMEDOUT)
     }
 
     /// A close(2) of one descriptor of an open file; there may be others. Only writes that wait for it are committed,

@@ -14,7 +14,7 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `EISDIR` when it has become a directory, `ESTALE` for `NAME@v=` at another version.
     pub async fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
-        let (path, version, named) = match self.target(parent, name)? {
+        let (path, version, named) = match self.target(parent, name).await? {
             Target::Znode(path) => (path, None, true),
             target @ Target::Create { .. } => (self.existing(target).await?, None, false),
             Target::View(path, View::Version(version)) => (path, Some(version), false),
@@ -42,7 +42,7 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// `ENOTEMPTY` comes from the server, which decides at the moment of the delete.
     pub async fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
-        let (path, named) = match self.target(parent, name)? {
+        let (path, named) = match self.target(parent, name).await? {
             Target::Znode(path) => (path, true),
             Target::View(path, View::Dir) => (path, false),
             Target::Create { path, flags } if flags.looks_up() => (path, false),

@@ -13,7 +13,7 @@ use crate::error::Errno;
 use crate::fs::inode::Ino;
 use crate::fs::own::changes_of;
 use crate::mapping::{Flags, Kind, Lifetime, Stat, View, ZnodePath};
-use crate::session::{Change, CreateMode, Creation, Op, OpResult, Store, StoreError};
+use crate::session::{Change, CreateMode, Creation, Op, OpResult, Store, StoreError, store};
 
 /// What happens to a target that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,24 @@ pub enum RenameMode {
     NoReplace,
     /// It gets the source's name.
     Exchange,
+}
+
+/// A rename that was done; what is needed to take it back when it was to create something.
+#[derive(Debug, Default)]
+pub struct Renamed(pub(super) Option<Done>);
+
+/// How a rename is taken back.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub from: ZnodePath,
+    pub to: ZnodePath,
+    pub undo: Vec<Op>,
+}
+
+/// The transaction of a rename, and what makes the source again.
+struct Relocation {
+    ops: Vec<Op>,
+    restore: Vec<Op>,
 }
 
 /// The first pause after others changed what was to be renamed.
@@ -43,9 +61,9 @@ impl<S: Store> Core<S> {
         new_name: &OsStr,
         mode: RenameMode,
         caller: Caller,
-    ) -> Result<()> {
-        let from = self.existing(self.target(parent, name)?).await?;
-        let (to, wish) = match self.target(new_parent, new_name)? {
+    ) -> Result<Renamed> {
+        let from = self.existing(self.target(parent, name).await?).await?;
+        let (to, wish) = match self.target(new_parent, new_name).await? {
             Target::Znode(path) => (path, None),
             Target::Create { path, flags } => (path, Some(flags)),
             Target::View(path, View::Dir | View::Data) => (path, None),
@@ -53,17 +71,18 @@ impl<S: Store> Core<S> {
         };
         self.check_writable(&from)?;
         self.check_writable(&to)?;
-        if wish.as_ref().is_some_and(|flags| flags.sequential) {
+        if let Some(flags) = wish.as_ref().filter(|flags| flags.sequential) {
             if mode == RenameMode::Exchange {
                 return Err(Errno::EINVAL);
             }
+            self.check_tag_free(&to, flags).await?;
             if !self.departures.is_ready(caller, &from) {
                 return Err(Errno::ESTALE);
             }
         }
         if to.is_within(&from) || from.is_within(&to) {
             let other_way = if to.is_within(&from) { Errno::EINVAL } else { Errno::ENOTEMPTY };
-            return if from == to && wish.is_none() { Ok(()) } else { Err(other_way) };
+            return if from == to && wish.is_none() { Ok(Renamed::default()) } else { Err(other_way) };
         }
         self.commit_truncation(&from).await?;
         let source_exists = match self.stat(&from).await {
@@ -78,13 +97,19 @@ impl<S: Store> Core<S> {
             // To keep it in memory only would delete it for all others: let the program copy it.
             return Err(Errno::EXDEV);
         }
-        self.relocate(&from, &to, wish.as_ref(), mode).await?;
+        let renamed = self.relocate(&from, &to, wish.as_ref(), mode).await?;
         self.scratch.remove(&to);
-        Ok(())
+        Ok(renamed)
     }
 
     /// Renames a scratch file: onto another scratch name in memory, onto a real one by one transaction.
-    async fn promote(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
+    async fn promote(
+        &self,
+        from: &ZnodePath,
+        to: &ZnodePath,
+        wish: Option<&Flags>,
+        mode: RenameMode,
+    ) -> Result<Renamed> {
         let scratch = self.scratch.get(from).ok_or(Errno::ENOENT)?;
         if mode == RenameMode::Exchange {
             return Err(Errno::EINVAL);
@@ -100,7 +125,7 @@ impl<S: Store> Core<S> {
             }
             self.scratch.rename(from, to);
             self.changes.inodes.renamed(from, to);
-            return Ok(());
+            return Ok(Renamed::default());
         }
         self.check_size(to, 0, scratch.data.len())?;
         let exclusive = mode == RenameMode::NoReplace || wish.is_some();
@@ -110,35 +135,39 @@ impl<S: Store> Core<S> {
             self.tag(to, flags, &made, stat.czxid);
             self.scratch.remove(from);
             self.changes.inodes.renamed(from, &made);
-            return Ok(());
+            return Ok(promoted(from, &made, stat.version));
         }
         let deadline = Instant::now() + self.options.timeout;
-        loop {
+        let stat = loop {
             let target = if exclusive { Err(Errno::ENOENT) } else { self.fresh_stat(to).await };
             let done = match target {
                 Ok(stat) if stat.kind() == Kind::Directory => return Err(Errno::EISDIR),
                 Ok(_) => {
                     self.forget_truncation(to);
                     let own = self.changes.own(vec![(to.clone(), Change::Modified)]);
-                    self.remote(to).set(to, scratch.data.clone(), None).await.map(|_| own.applied())
+                    self.remote(to).set(to, scratch.data.clone(), None).await.inspect(|_| own.applied())
                 }
-                Err(Errno::ENOENT) => {
-                    self.make_file(to, scratch.data.clone(), lifetime, wish.is_none()).await.map(drop)
-                }
+                Err(Errno::ENOENT) => self.make_file(to, scratch.data.clone(), lifetime, wish.is_none()).await,
                 Err(error) => return Err(error),
             };
             match done {
-                Ok(()) => break,
+                Ok(stat) => break stat,
                 Err(StoreError::NodeExists | StoreError::NoNode) if !exclusive && Instant::now() < deadline => {}
                 Err(error) => return Err(self.lost(to, error)),
             }
-        }
+        };
         self.scratch.remove(from);
         self.changes.inodes.renamed(from, to);
-        Ok(())
+        Ok(if wish.is_some() { promoted(from, to, stat.version) } else { Renamed::default() })
     }
 
-    async fn relocate(&self, from: &ZnodePath, to: &ZnodePath, wish: Option<&Flags>, mode: RenameMode) -> Result<()> {
+    async fn relocate(
+        &self,
+        from: &ZnodePath,
+        to: &ZnodePath,
+        wish: Option<&Flags>,
+        mode: RenameMode,
+    ) -> Result<Renamed> {
         let deadline = Instant::now() + self.options.timeout;
         let mut pause = BACKOFF;
         let exchange = mode == RenameMode::Exchange;
@@ -148,8 +177,8 @@ impl<S: Store> Core<S> {
         for file in moving.states() {
             turns.push(tokio::time::timeout_at(deadline, file.write.lock()).await.map_err(|_| Errno::ETIMEDOUT)?);
         }
-        let (ops, done) = loop {
-            let ops = self.relocation(from, to, wish, mode).await?;
+        let (ops, done, restore) = loop {
+            let Relocation { ops, restore } = self.relocation(from, to, wish, mode).await?;
             if cost(&ops) > self.remote(from).multi_limit() {
                 return Err(Errno::EXDEV);
             }
@@ -157,10 +186,10 @@ impl<S: Store> Core<S> {
             // The kernel tells of the name that was asked for, which with flags is not the file's.
             own.retain(|(path, _)| wish.is_none() || path != to);
             let own = self.changes.own(own);
-            let error = match self.remote(from).multi(&ops).await {
+            let error = match self.remote(from).multi_or_undo(&ops, &restore).await {
                 Ok(done) => {
                     own.applied();
-                    break (ops, done);
+                    break (ops, done, restore);
                 }
                 Err(error) => error.error,
             };
@@ -193,25 +222,42 @@ impl<S: Store> Core<S> {
         };
         self.base_anew(&moving, &ops, &done, place).await;
         self.forget_truncation(to);
-        let inodes = &self.changes.inodes;
         if exchange {
             let aside = ZnodePath::root().join_raw("zkmount exchange");
-            inodes.renamed(to, &aside);
-            inodes.renamed(from, to);
-            inodes.renamed(&aside, from);
+            self.moved(to, &aside);
+            self.moved(from, to);
+            self.moved(&aside, from);
         } else {
-            inodes.renamed(from, to);
+            self.moved(from, to);
+            self.pin(to).await;
         }
         self.came_or_went(from);
         self.came_or_went(to);
-        Ok(())
+        let undo = |_| Done { from: from.clone(), to: to.clone(), undo: store::undo(&ops, &done, &restore) };
+        Ok(Renamed(wish.map(undo)))
+    }
+
+    /// The handles of a file that was renamed are of this incarnation, and of no later one of the same name.
+    async fn pin(&self, path: &ZnodePath) {
+        let inodes = &self.changes.inodes;
+        if inodes.at(path).into_iter().any(|ino| inodes.is_open(ino))
+            && let Ok(stat) = self.fresh_stat(path).await
+        {
+            inodes.pin(path, stat.czxid);
+        }
+    }
+
+    /// What is open or tagged at or below `from` is at the same place of `to` now.
+    fn moved(&self, from: &ZnodePath, to: &ZnodePath) {
+        self.changes.inodes.renamed(from, to);
+        self.drafts.renamed(from, to);
     }
 
     /// Remembers the tag of a file that was renamed to a sequential name, and makes a file of it when it is empty.
     async fn settle_sequential(&self, base: &ZnodePath, flags: &Flags, path: &ZnodePath) {
         // The rename has happened: what fails from here on is only logged.
         let stat = match self.fresh_stat(path).await {
-            Ok(stat) if stat.kind() == Kind::Directory && stat.num_children == 0 => self.finish_empty(path).await,
+            Ok(stat) if stat.kind() == Kind::Directory && stat.num_children == 0 => self.finish_empty(path, stat).await,
             result => result,
         };
         match stat {
@@ -227,7 +273,7 @@ impl<S: Store> Core<S> {
         to: &ZnodePath,
         wish: Option<&Flags>,
         mode: RenameMode,
-    ) -> Result<Vec<Op>> {
+    ) -> Result<Relocation> {
         let session = self.store.session().id;
         let source = self.read_subtree(from).await?;
         let top = source.top().ok_or(Errno::ENOENT)?;
@@ -238,14 +284,17 @@ impl<S: Store> Core<S> {
             Err(error) => return Err(error),
         };
         if let Some(flags) = wish {
-            return wished(&source, to, flags, target.is_some());
+            let ops = wished(&source, to, flags, target.is_some())?;
+            return Ok(Relocation { ops, restore: source.make(from, session)? });
         }
-        match (target, mode) {
+        let mut restore = source.make(from, session)?;
+        let ops = match (target, mode) {
             (Some(_), RenameMode::NoReplace) => Err(Errno::EEXIST),
             (None, RenameMode::Exchange) => Err(Errno::ENOENT),
             (Some(_), RenameMode::Exchange) => {
                 // Both are made anew: the kernel swaps its entries by itself, and must not find the old incarnations.
                 let other = self.read_subtree(to).await?;
+                restore.extend(other.make(to, session)?);
                 let mut ops = source.delete();
                 ops.extend(other.delete());
                 ops.extend(source.make(to, session)?);
@@ -275,7 +324,8 @@ impl<S: Store> Core<S> {
                 ops.extend(source.delete());
                 Ok(ops)
             }
-        }
+        };
+        Ok(Relocation { ops: ops?, restore })
     }
 
     /// A truncation of a file that is being replaced is not to be committed any more.
@@ -284,6 +334,12 @@ impl<S: Store> Core<S> {
             self.changes.inodes.file(ino).settle();
         }
     }
+}
+
+/// A scratch file that was renamed to a name with creation flags. What it was is gone with the program that made it.
+fn promoted(from: &ZnodePath, to: &ZnodePath, version: i32) -> Renamed {
+    let undo = vec![Op::Delete { path: to.clone(), version: Some(version) }];
+    Renamed(Some(Done { from: from.clone(), to: to.clone(), undo }))
 }
 
 /// An ephemeral belongs to its session, and only that may take it away from where others look for it.

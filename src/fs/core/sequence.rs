@@ -11,9 +11,9 @@ use crate::error::Errno;
 use crate::fs::cache::Fresh;
 use crate::fs::draft::{Draft, Tagged};
 use crate::fs::handle::Access;
-use crate::fs::inode::{Face, Ino, Node};
+use crate::fs::inode::{ANY, Face, Ino, Node};
 use crate::mapping::{Flags, Lifetime, SessionId, Stat, ZnodePath, Zxid};
-use crate::session::{CreateMode, Creation, Store};
+use crate::session::{CreateMode, Creation, Store, StoreError};
 
 impl<S: Store> Core<S> {
     /// Opens a draft.
@@ -33,7 +33,7 @@ impl<S: Store> Core<S> {
         let owner = (mode.is_ephemeral() && session != SessionId::NONE).then_some(session);
         let how = OpenAs { held: flags.lifetime == Lifetime::Held, made: true, owner, ..OpenAs::default() };
         let opened = self.open_as(ino, access, how, None);
-        Ok(Created { entry: Entry { attributes, ttl: std::time::Duration::ZERO }, opened })
+        Ok(Created { entry: Entry { attributes, ttl: std::time::Duration::ZERO }, opened, made: true })
     }
 
     /// Makes the znode of a draft, with its data. The file's write lock is held.
@@ -67,7 +67,7 @@ impl<S: Store> Core<S> {
         let made = self.remote(base).create(&creation).await;
         let (path, mut stat) = made.map_err(|error| self.lost(base, error))?;
         if data.is_empty() && !mode.is_ephemeral() {
-            stat = self.finish_empty(&path).await?;
+            stat = self.finish_empty(&path, stat).await?;
         } else {
             self.changes.cache.put(ticket, &path, 1, Fresh::Data(data, stat));
         }
@@ -75,9 +75,13 @@ impl<S: Store> Core<S> {
         Ok((path, stat))
     }
 
-    /// Makes a file of an empty sequential znode. Its name was not known before, so this is a second transaction.
-    pub(super) async fn finish_empty(&self, path: &ZnodePath) -> Result<Stat> {
-        self.remote(path).set(path, Bytes::new(), Some(0)).await.map_err(|error| self.lost(path, error))
+    /// Makes a file of an empty sequential znode. Its name was not known before, so this is a second transaction. Whoever
+    /// was quick enough to take it or to set it in between has had it, so that it was made all the same.
+    pub(super) async fn finish_empty(&self, path: &ZnodePath, made: Stat) -> Result<Stat> {
+        match self.remote(path).set(path, Bytes::new(), Some(0)).await {
+            Err(StoreError::NoNode | StoreError::BadVersion) => Ok(made),
+            result => result.map_err(|error| self.lost(path, error)),
+        }
     }
 
     /// The znode that a tagged name stands for; a draft is made for it, empty, as its name is asked for.
@@ -90,10 +94,23 @@ impl<S: Store> Core<S> {
         let Tagged::Made(path, czxid) = &tagged else { return Err(Errno::ENOENT) };
         match self.stat(path).await {
             Ok(stat) if stat.czxid == *czxid => Ok((path.clone(), stat)),
+            Ok(stat) if *czxid == ANY => {
+                self.drafts.name(base, tag, Tagged::Made(path.clone(), stat.czxid));
+                Ok((path.clone(), stat))
+            }
             Ok(_) | Err(Errno::ENOENT) => {
                 self.drafts.forget(base, tag, &tagged);
                 Err(Errno::ENOENT)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fails when a tag names a znode.
+    pub(super) async fn check_tag_free(&self, base: &ZnodePath, flags: &Flags) -> Result<()> {
+        match self.tagged(base, flags).await {
+            Ok(_) => Err(Errno::EEXIST),
+            Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -136,46 +153,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    /// Takes back what was made for a caller who no longer waits for it. An ephemeral must not outlive a failure that
-    /// was reported; what is persistent may.
-    pub async fn take_back_created(&self, created: Created) {
-        let node = self.changes.inodes.node(created.entry.attributes.ino);
-        self.drafts.end(created.entry.attributes.ino, None);
-        self.release(created.opened.fh).await;
-        if let Some(node) = node {
-            self.retract(&node).await;
-        }
-        self.take_back(&created.entry);
-    }
-
-    /// Takes back a name that was made for a caller who no longer waits for it.
-    pub async fn take_back_made(&self, entry: Entry) {
-        if let Some(node) = self.changes.inodes.node(entry.attributes.ino) {
-            self.retract(&node).await;
-        }
-        self.take_back(&entry);
-    }
-
-    /// Deletes an ephemeral of ours whose caller was told that it failed. Not before the outcome is known, or the session
-    /// gone, does this end.
-    pub(super) async fn retract(&self, node: &Node) {
-        let session = self.store.session().id;
-        loop {
-            let done = match self.fresh_stat(&node.path).await {
-                Ok(stat) if !super::lookup::is_same(node, &stat) => true,
-                Ok(stat) if !stat.is_ephemeral() || stat.ephemeral_owner != session => true,
-                Ok(_) => self.remote(&node.path).delete(&node.path, None).await.is_ok(),
-                Err(error) => error == Errno::ENOENT,
-            };
-            let now = self.store.session();
-            if done || now.id != session || now.state == crate::session::SessionState::Closed {
-                return;
-            }
-            tokio::time::sleep(RETRACT_PAUSE).await;
-        }
-    }
-
-    /// What rename(2) and link(2) to a sequential name made: its tag is remembered.
+    /// What rename(2), link(2) and mkdir(2) to a sequential name made: its tag is remembered.
     pub(super) fn tag(&self, base: &ZnodePath, flags: &Flags, path: &ZnodePath, czxid: Zxid) {
         if let Some(tag) = &flags.tag {
             self.drafts.name(base, tag, Tagged::Made(path.clone(), czxid));
@@ -187,6 +165,3 @@ impl<S: Store> Core<S> {
         self.drafts.get(ino).is_some() && caller.is_killed()
     }
 }
-
-/// Between two tries to delete what should not exist.
-const RETRACT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);

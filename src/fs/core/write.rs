@@ -41,41 +41,52 @@ struct Right {
     owner: Option<SessionId>,
 }
 
+/// What a write has done.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The number of bytes.
+    pub length: usize,
+    /// What it has made: a sequential file.
+    pub made: Option<Node>,
+}
+
 impl<S: Store> Core<S> {
     /// Writes to an open file; the number of bytes is that of all.
     ///
     /// # Errors
     /// `EFBIG` over the size limit, with nothing changed; `ESTALE` when somebody else set the file since the handle
     /// read it, or it is gone; `EIO` when the outcome is unknown or the session of an ephemeral is lost.
-    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<usize> {
+    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<Written> {
         let length = data.len();
+        let mut made = None;
         match &*self.handle(fh)? {
             Handle::File(file) if !file.access.write => return Err(Errno::EBADF),
-            Handle::File(file) => self.write_file(file, offset, data).await?,
+            Handle::File(file) => made = self.write_file(file, offset, data).await?,
             Handle::Text(text) => self.write_text(text, offset, &data).await?,
             Handle::Scratch(scratch) => self.write_scratch(scratch, offset, &data)?,
             Handle::Dir(_) => return Err(Errno::EISDIR),
             Handle::Events(_) => return Err(Errno::EBADF),
         }
-        Ok(length)
+        Ok(Written { length, made })
     }
 
-    async fn write_file(&self, file: &OpenFile, offset: u64, data: Bytes) -> Result<()> {
+    /// What the write has made, if the file was a draft.
+    async fn write_file(&self, file: &OpenFile, offset: u64, data: Bytes) -> Result<Option<Node>> {
         let _turn = self.turn(&file.file.write).await?;
         let mut cursor = self.turn(&file.cursor).await?;
         self.check_alive(file)?;
         file.fresh.store(false, Ordering::Relaxed);
+        let makes = !file.gather && self.drafts.get(file.ino).is_some();
         let written = match usize::try_from(offset) {
-            Ok(offset) if !file.gather && self.drafts.get(file.ino).is_some() => {
-                self.write_draft(file, &mut cursor, offset, &data).await
-            }
+            Ok(offset) if makes => self.write_draft(file, &mut cursor, offset, &data).await,
             Ok(_) if file.access.append && !file.gather => self.append(file, &mut cursor, &data).await,
             Ok(offset) if file.gather => self.gather(file, &mut cursor, offset, &data).await,
             Ok(offset) => self.write_at(file, &mut cursor, offset, &data).await,
             Err(_) => Err(Errno::EFBIG),
         };
         cursor.failed = written.is_err();
-        written
+        written?;
+        Ok(self.changes.inodes.node(file.ino).filter(|_| makes))
     }
 
     /// Checks the end of a write against the size limit, before anything is allocated for it.

@@ -118,7 +118,90 @@ async fn what_a_caller_was_told_failed_is_taken_back() {
     assert_eq!(host.stat("/lock").await, None);
     let draft = host.create("n-@es", NEW).await.unwrap();
     host.core.take_back_created(draft).await;
-    let kept = host.create("f", NEW).await.unwrap();
-    host.core.take_back_created(kept).await;
-    assert_eq!(host.list("").await.unwrap(), ["f"], "what is persistent may stay");
+    let plain = host.create("f", NEW).await.unwrap();
+    host.core.take_back_created(plain).await;
+    let dir = host.mkdir("d").await.unwrap();
+    host.core.take_back_made(dir).await;
+    assert_eq!(host.list("").await.unwrap(), Vec::<String>::new());
+    let used = host.create("g", NEW).await.unwrap();
+    host.write("g", "somebody's").await.unwrap();
+    host.core.take_back_created(used).await;
+    assert_eq!(host.data("/g").await, "somebody's");
+    host.write("mine@e", "mine").await.unwrap();
+    let opened = host.create("mine@e", OVER).await.unwrap();
+    host.core.take_back_created(opened).await;
+    assert_eq!(host.data("/mine").await, "mine", "it was opened, not made");
+}
+
+#[tokio::test]
+async fn a_sequential_file_whose_writer_is_gone_is_taken_back() {
+    let host = Host::new();
+    for name in ["n-@s:t", "n-@es:u", "n-@hs:v"] {
+        let fh = host.create(name, OVER).await.unwrap().opened.fh;
+        let data = Bytes::from_static(b"me");
+        let [first, second] = [host.core.write(fh, 0, data.clone()).await, host.core.write(fh, 2, data.clone()).await];
+        assert!(first.unwrap().made.is_some() && second.unwrap().made.is_none());
+        let fh2 = host.create("m-@s", OVER).await.unwrap().opened.fh;
+        let written = host.core.write(fh2, 0, data).await.unwrap();
+        host.core.take_back_written(written).await;
+        host.core.release(fh2).await;
+        host.core.release(fh).await;
+    }
+    assert_eq!(host.list("").await.unwrap(), ["n-0000000000", "n-0000000002"]);
+}
+
+#[tokio::test]
+async fn a_rename_that_was_to_create_is_taken_back() {
+    let host = Host::new();
+    for to in ["lock@e", "n-@s:t", "n-@es:t"] {
+        host.write("job", "work").await.unwrap();
+        let renamed = loop {
+            match host.core.rename(Ino::ROOT, "job".as_ref(), Ino::ROOT, to.as_ref(), RenameMode::Replace, CALLER).await
+            {
+                Err(Errno::ESTALE) => drop(host.look_up("job").await.unwrap()),
+                renamed => break renamed.unwrap(),
+            }
+        };
+        assert_ne!(host.list("").await.unwrap(), ["job"]);
+        host.core.take_back_renamed(renamed).await;
+        assert_eq!(host.list("").await.unwrap(), ["job"], "{to}");
+        assert_eq!(
+            (host.data("/job").await.as_str(), host.stat("/job").await.unwrap().is_ephemeral()),
+            ("work", false)
+        );
+    }
+    // Somebody has taken it meanwhile: then it is not made again.
+    let renamed =
+        host.core.rename(Ino::ROOT, "job".as_ref(), Ino::ROOT, "lock@e".as_ref(), RenameMode::Replace, CALLER);
+    let renamed = renamed.await.unwrap();
+    host.unlink("lock").await.unwrap();
+    host.core.take_back_renamed(renamed).await;
+    assert_eq!(host.list("").await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_held_file_that_was_renamed_is_no_later_one() {
+    let host = Host::new();
+    let fh = host.create("lock@h", NEW).await.unwrap().opened.fh;
+    host.rename("lock", "moved", RenameMode::Replace).await.unwrap();
+    host.unlink("moved").await.unwrap();
+    host.write("moved@e", "another").await.unwrap();
+    host.core.release(fh).await;
+    assert_eq!(host.data("/moved").await, "another");
+}
+
+#[tokio::test]
+async fn tags_of_directories_and_of_moved_ones() {
+    let host = Host::new();
+    host.mkdir("d").await.unwrap();
+    host.mkdir("d/run-@s:t").await.unwrap();
+    assert_eq!(readlink(&host, "d/run-@s:t").await, "run-0000000000");
+    assert_eq!(host.mkdir("d/run-@s:t").await.unwrap_err(), Errno::EEXIST);
+    host.write("job", "work").await.unwrap();
+    assert_eq!(host.rename("job", "d/run-@s:t", RenameMode::Replace).await, Err(Errno::EEXIST));
+    host.write("d/n-@es:t", "me").await.unwrap();
+    host.rename("d", "e", RenameMode::Replace).await.unwrap();
+    assert_eq!(readlink(&host, "e/run-@s:t").await, "run-0000000000");
+    assert_eq!(readlink(&host, "e/n-@es:t").await, "n-0000000001");
+    assert_eq!(host.look_up("d/n-@es:t").await.unwrap_err(), Errno::ENOENT);
 }

@@ -88,7 +88,7 @@ impl Host {
     }
 
     pub async fn put(&self, fh: Fh, offset: u64, text: &str) -> Result<usize> {
-        self.core.write(fh, offset, Bytes::copy_from_slice(text.as_bytes())).await
+        self.core.write(fh, offset, Bytes::copy_from_slice(text.as_bytes())).await.map(|written| written.length)
     }
 
     /// `echo -n text > at`.
@@ -132,10 +132,10 @@ impl Host {
         // The kernel begins again after an ESTALE, with look-ups.
         match self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode, CALLER).await {
             Err(Errno::ESTALE) => {}
-            result => return result,
+            result => return result.map(drop),
         }
         self.core.lookup(from, OsStr::new(&old), CALLER).await?;
-        self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode, CALLER).await
+        self.core.rename(from, OsStr::new(&old), to, OsStr::new(&new), mode, CALLER).await.map(drop)
     }
 
     pub async fn list(&self, at: &str) -> Result<Vec<String>> {
