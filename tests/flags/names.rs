@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rig::{Mode, Mount};
+use rig::{Mode, Mount, until};
 
 use crate::place::{Place, fails, write};
 
@@ -43,6 +43,7 @@ fn an_escaped_name_does_all_that_a_name_does() {
         write(one.join(format!("{real}@e")), "over");
         assert_eq!(place.witness.text(&format!("/{real}")), "over", "the flag follows the znode's name");
         one.bash(&format!("rm '{shown}'")).success();
+        until("the other host has heard of it", || !two.join(shown).exists());
         fails(fs::metadata(two.join(shown)), libc::ENOENT);
         write(two.join(format!("{real}@e")), "mine");
         assert_ne!(place.witness.stat(&format!("/{real}")).unwrap().ephemeral_owner, 0);
