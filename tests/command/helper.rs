@@ -76,6 +76,8 @@ fn others_are_let_in_only_if_told_to() {
             {who} {test}; said=$?; umount \"$1\"; exit $said"
         )
     };
+    // > A mount without `-o allow_other` is closed to all other users.
+    // > With `-o default_permissions` the kernel checks owner and mode, and without it neither.
     let read = "cat \"$1\"/file";
     let run = |options: &str, test: &str| place.as_root(&script(options, test)).run();
     assert!(run("rw", read).exits(1).stderr.contains("Permission denied"));

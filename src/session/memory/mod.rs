@@ -35,6 +35,8 @@ pub struct MemorySettings {
     pub session_timeout: Duration,
     /// The largest request, as `jute.maxbuffer`.
     pub packet_limit: usize,
+    /// Whether a Stat is for those who may read the znode only, as on servers from 3.9 on.
+    pub private_stats: bool,
 }
 
 impl Default for MemorySettings {
@@ -45,6 +47,7 @@ impl Default for MemorySettings {
             operation_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(30),
             packet_limit: DEFAULT_PACKET_LIMIT,
+            private_stats: false,
         }
     }
 }
@@ -163,7 +166,10 @@ impl Memory {
 
 impl Store for Memory {
     async fn exists(&self, path: &ZnodePath) -> Result<Stat, StoreError> {
-        self.session.read(|tree, _| tree.exists(path)).await
+        let private = self.session.settings().private_stats;
+        self.session
+            .read(|tree, caller| if private { tree.get(path, caller).map(|(_, stat)| stat) } else { tree.exists(path) })
+            .await
     }
 
     async fn get(&self, path: &ZnodePath) -> Result<(Bytes, Stat), StoreError> {
@@ -175,8 +181,10 @@ impl Store for Memory {
     }
 
     async fn peek(&self, paths: &[ZnodePath]) -> Result<Vec<Result<Peek, StoreError>>, StoreError> {
+        let private = self.session.settings().private_stats;
         let look = |tree: &tree::Tree, caller: tree::Caller<'_>| {
-            Ok(paths.iter().map(|path| tree.peek(path, caller)).collect())
+            let hide = |peek: Peek| if private && peek.data.is_none() { Err(StoreError::NoAuth) } else { Ok(peek) };
+            Ok(paths.iter().map(|path| tree.peek(path, caller).and_then(hide)).collect())
         };
         self.session.read(look).await
     }

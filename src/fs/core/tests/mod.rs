@@ -1,5 +1,6 @@
 //! The core on trees in memory, as the kernel would call it.
 
+mod access;
 mod files;
 mod flags;
 mod locks;
