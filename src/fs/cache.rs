@@ -20,7 +20,8 @@ const RECENT: usize = 1024;
 const ENTRY_COST: usize = 300;
 
 /// Some servers (3.8.0 of Debian, since CVE-2024-23944) announce no changes of znodes that the session may not read, so
-/// absence and listings are not believed for longer than this.
+/// nothing is believed for longer than this. Nor does a change of an ACL have an event: this is how long data is shown that may
+/// no longer be read.
 const UNREADABLE: Duration = Duration::from_secs(10);
 
 /// What the cache says.
@@ -60,16 +61,27 @@ pub enum Fresh {
 #[derive(Debug, Default)]
 struct Entry {
     stat: Option<Stat>,
-    data: Option<(Bytes, i64)>,
+    /// When the Stat was told.
+    heard: Option<Instant>,
+    /// The data, the transaction that set it, and when it was told.
+    data: Option<(Bytes, i64, Instant)>,
     children: Option<Box<(Arc<Vec<String>>, Instant)>>,
     absent: Option<Box<Instant>>,
     cost: u32,
     used: bool,
 }
 
+fn is_recent(since: Instant) -> bool {
+    since.elapsed() < UNREADABLE
+}
+
 impl Entry {
+    fn stat(&self) -> Option<Stat> {
+        self.stat.filter(|_| self.heard.is_some_and(is_recent))
+    }
+
     fn weigh(&self, path: &ZnodePath) -> usize {
-        let data = self.data.as_ref().map_or(0, |(data, _)| data.len());
+        let data = self.data.as_ref().map_or(0, |(data, ..)| data.len());
         let names = self.children.as_deref().map_or(0, |(names, _)| names.iter().map(|name| name.len() + 32).sum());
         ENTRY_COST + path.as_str().len() + data + names
     }
@@ -160,14 +172,14 @@ impl Cache {
 
     /// The Stat of a znode.
     pub fn stat(&self, path: &ZnodePath) -> Found<Stat> {
-        self.find(path, |entry| entry.stat)
+        self.find(path, Entry::stat)
     }
 
     /// The data and Stat of a znode.
     pub fn data(&self, path: &ZnodePath) -> Found<(Bytes, Stat)> {
         self.find(path, |entry| {
-            let (stat, (data, mzxid)) = (entry.stat?, entry.data.as_ref()?);
-            (stat.mzxid.0 == *mzxid).then(|| (data.clone(), stat))
+            let (stat, (data, mzxid, since)) = (entry.stat()?, entry.data.as_ref()?);
+            (stat.mzxid.0 == *mzxid && is_recent(*since)).then(|| (data.clone(), stat))
         })
     }
 
@@ -175,7 +187,7 @@ impl Cache {
     pub fn children(&self, path: &ZnodePath) -> Found<Arc<Vec<String>>> {
         self.find(path, |entry| {
             let (names, since) = entry.children.as_deref()?;
-            (since.elapsed() < UNREADABLE).then(|| names.clone())
+            is_recent(*since).then(|| names.clone())
         })
     }
 
@@ -185,7 +197,7 @@ impl Cache {
             Some(entry) => {
                 entry.used = true;
                 match &entry.absent {
-                    Some(since) if since.elapsed() < UNREADABLE => Found::Absent,
+                    Some(since) if is_recent(**since) => Found::Absent,
                     Some(_) => Found::Miss,
                     None => get(entry).map_or(Found::Miss, Found::Hit),
                 }
@@ -325,9 +337,12 @@ impl Inner {
         }
         entry.stat = stat;
         entry.absent = None;
+        if !matches!(fresh, Fresh::Names(_)) {
+            entry.heard = Some(Instant::now());
+        }
         match fresh {
             Fresh::Stat(_) => {}
-            Fresh::Data(data, stat) => entry.data = Some((data, stat.mzxid.0)),
+            Fresh::Data(data, stat) => entry.data = Some((data, stat.mzxid.0, Instant::now())),
             Fresh::Children(names, _) | Fresh::Names(names) => entry.children = Some(Box::new((names, Instant::now()))),
             Fresh::Absent => {
                 *entry = Entry {
@@ -465,6 +480,25 @@ mod tests {
         assert_eq!(cache.stat(&path("/a")), Found::Absent);
         cache.apply(&changed("/a", Change::Created));
         assert_eq!(cache.stat(&path("/a")), Found::Miss);
+    }
+
+    #[test]
+    fn what_was_heard_long_ago_is_asked_for_again() {
+        let cache = live(1 << 20);
+        cache.put(cache.ticket(), &path("/a"), 0, Fresh::Data(Bytes::from_static(b"v"), stat(1)));
+        let age = |heard: bool, read: bool| {
+            let Some(long_ago) = Instant::now().checked_sub(UNREADABLE) else { return };
+            let mut inner = cache.inner();
+            let entry = inner.entries.get_mut(&path("/a")).unwrap();
+            entry.heard = entry.heard.map(|since| if heard { long_ago } else { since });
+            entry.data = entry.data.take().map(|(data, set, since)| (data, set, if read { long_ago } else { since }));
+        };
+        age(true, false);
+        assert_eq!((cache.stat(&path("/a")), cache.data(&path("/a"))), (Found::Miss, Found::Miss));
+        cache.put(cache.ticket(), &path("/a"), 0, Fresh::Stat(stat(1)));
+        assert!(matches!(cache.data(&path("/a")), Found::Hit(_)), "the data itself is not old");
+        age(false, true);
+        assert_eq!((cache.stat(&path("/a")), cache.data(&path("/a"))), (Found::Hit(stat(1)), Found::Miss));
     }
 
     #[test]

@@ -160,6 +160,10 @@ impl<S: Store> Core<S> {
     /// `ESTALE` when that is gone: the path may be another directory's by now. The kernel looks the name up again.
     async fn current_dir(&self, ino: Ino) -> Result<ZnodePath> {
         let path = self.dir(ino)?;
+        // The root is always itself, also while ZooKeeper is away: what tells of that is in it.
+        if ino == Ino::ROOT {
+            return Ok(path);
+        }
         if self.changes.cache.is_live() && self.changes.inodes.is_sure(ino) {
             return Ok(path);
         }
