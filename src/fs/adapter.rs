@@ -83,10 +83,15 @@ impl Label {
             return;
         }
         let dir = core.changes().inodes.node(self.ino).map(|node| node.path);
+        let znode = dir.as_ref().map(|dir| if self.name.is_empty() { dir.clone() } else { dir.join_raw(&self.name) });
+        // The last transaction on it that is known, for a write that succeeded its own.
+        let zxid = znode.and_then(|path| core.changes().cache.zxid(&path)).map(tracing::field::display);
+        let session = core.session_id();
         let path = Path { dir: dir.as_ref().map(|path| path.as_str()), name: &self.name };
         let micros = self.since.elapsed().as_micros() as u64;
         let errno = error.and_then(Errno::symbol).unwrap_or("0");
-        tracing::debug!(target: "zkmount::operation", op = self.operation, %path, pid = self.pid, errno, micros);
+        let (op, pid) = (self.operation, self.pid);
+        tracing::debug!(target: "zkmount::operation", op, %path, pid, errno, micros, zxid, %session);
     }
 }
 

@@ -170,6 +170,11 @@ impl Cache {
         self.inner().entries.get(path).and_then(|entry| entry.stat).map(|stat| stat.kind())
     }
 
+    /// The transaction that last set a znode's data, if that is known. Does not count as a use.
+    pub fn zxid(&self, path: &ZnodePath) -> Option<Zxid> {
+        self.inner().entries.get(path).and_then(|entry| entry.stat).map(|stat| stat.mzxid)
+    }
+
     /// The Stat of a znode.
     pub fn stat(&self, path: &ZnodePath) -> Found<Stat> {
         self.find(path, Entry::stat)

@@ -244,3 +244,20 @@ fn the_log_of_the_background() {
     }
     refuses(place.zkmount(&["--log-file", "/no/such/dir/log", "memory:"]), 2, &["/no/such/dir/log"]);
 }
+
+#[test]
+fn each_operation_is_a_line_of_the_log() {
+    let mount = Mount::options(&shared_server().chroot("operations")).args(&["-v"]).mount();
+    let script = "echo x >f; getfattr -n user.zk.mzxid --only-values f; echo; mkdir f/d 2>/dev/null; cat @session";
+    let told = mount.bash(script).success();
+    let zxid = format!("zxid={}", told.lines()[0]);
+    let session = told.lines().into_iter().find_map(|line| line.strip_prefix("id=")).expect("a session").to_owned();
+    let log = mount.log();
+    let line = |what: &[&str]| log.lines().any(|line| what.iter().all(|part| line.contains(part)));
+    let session = format!("session={session}");
+    assert!(
+        line(&["op=\"write\"", "path=/f", "errno=\"0\"", "micros=", "pid=", &zxid, &session]),
+        "{zxid} {session}\n{log}"
+    );
+    assert!(line(&["op=\"lookup\"", "path=/f", "errno=\"ENOENT\"", &session]), "{log}");
+}

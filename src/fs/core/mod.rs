@@ -144,6 +144,11 @@ impl<S: Store> Core<S> {
         &self.changes
     }
 
+    /// The session through which operations go now.
+    pub fn session_id(&self) -> crate::mapping::SessionId {
+        self.store.session().id
+    }
+
     /// The store that has a path: the one step from a path to its ensemble.
     fn remote(&self, _path: &ZnodePath) -> &S {
         &self.store
