@@ -15,6 +15,9 @@ fn mounted(name: &str) -> (Mount, Witness) {
     (Mount::new(&connect), witness)
 }
 
+/// Some programs wait for changes to end: entr tells of nothing before 50 ms of silence.
+const SILENCE: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// Sets a file to new values until a program has said something about it: programs do not say when they have begun.
 #[track_caller]
 fn until_told(witness: &Witness, path: &str, job: &Job, said: &str) {
@@ -22,7 +25,7 @@ fn until_told(witness: &Witness, path: &str, job: &Job, said: &str) {
     until(&format!("{said:?} from a program that watches"), || {
         count += 1;
         set(witness, path, &format!("value {count}\n"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(SILENCE);
         job.stdout().contains(said)
     });
 }

@@ -4,7 +4,7 @@ use std::fs::{self, FileTimes, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::time::{Duration, SystemTime};
 
-use rig::{Mode, Server, until};
+use rig::{Mode, Mount, Server, until};
 
 use crate::world::{World, errno, put, xattr};
 
@@ -16,10 +16,13 @@ fn sizes() {
     for size in [0_usize, 1, 511, 512, 4096, 4097, 600_000, 1_000_000] {
         let path = world.one.join(format!("f{size}"));
         fs::write(&path, vec![7; size]).unwrap();
-        for mount in [&world.one, &world.two] {
+        let facts = |mount: &Mount| {
             let facts = mount.join(format!("f{size}")).metadata().unwrap();
-            assert_eq!((facts.len(), facts.blksize(), facts.nlink()), (size as u64, 1 << 20, 1));
-        }
+            (facts.len(), facts.blksize(), facts.nlink())
+        };
+        let expected = (size as u64, 1 << 20, 1);
+        assert_eq!(facts(&world.one), expected, "one's own write is seen at once");
+        until("the size on the other mount", || facts(&world.two) == expected);
         assert_eq!(world.run(&format!("wc -c < f{size}; ls -l f{size} | cut -d' ' -f5")), format!("{size}\n{size}"));
     }
     world.run("mkdir d");

@@ -116,7 +116,10 @@ fn data_of_a_bare_directory() {
 fn inode_numbers() {
     let world = World::new("inodes");
     world.run("mkdir -p d/e; echo x > f; touch d/e/g");
-    let numbers = |mount: &Mount| mount.bash("stat -c '%n %i' d d/e f d/e/g").success().stdout;
+    let numbers = |mount: &Mount| {
+        hears(mount);
+        mount.bash("stat -c '%n %i' d d/e f d/e/g").success().stdout
+    };
     let first = numbers(&world.one);
     assert_eq!(first, numbers(&world.two));
     remount(&world.one);

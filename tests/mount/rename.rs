@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use rig::{Change, Mode, Transaction, until};
 
-use crate::world::{World, errno, names, put, rename_with};
+use crate::world::{World, errno, hears, names, put, rename_with};
 
 /// The paths that exist after each transaction, of those in `watched`, beginning with `existing`.
 fn states(history: &[Transaction], watched: &[&str], existing: &[&str]) -> Vec<Vec<String>> {
@@ -146,6 +146,7 @@ fn an_ephemeral_of_another_session_stays() {
     let world = World::new("mv-ephemeral");
     world.run("echo x > lock@e; mkdir d");
     world.witness.create("/d/foreign", b"x", Mode::Ephemeral).unwrap();
+    hears(&world.two);
     assert_eq!(errno(fs::rename(world.two.join("lock"), world.two.join("mine"))), libc::EPERM);
     assert_eq!(errno(fs::rename(world.one.join("d"), world.one.join("e"))), libc::EPERM);
     put(world.two.join("plain"), "x");
