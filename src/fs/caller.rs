@@ -31,9 +31,12 @@ impl Caller {
     }
 
     /// Tells whether the caller is ending because a signal killed it.
+    ///
+    /// A program that is being started closes descriptors as well, and waits for this very answer while it does; its
+    /// `/proc/PID/stat` cannot be read before. Its status can, and shows memory, which one that is ending has no more.
     pub fn is_killed(self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        flags(&stat) & PF_SIGNALED != 0
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", self.pid)).unwrap_or_default();
+        !has_memory(&read("status")) && flags(&read("stat")) & PF_SIGNALED != 0
     }
 
     fn is_interrupted(self) -> bool {
@@ -53,6 +56,11 @@ const fn bit(signal: i32) -> u64 {
 
 /// The kernel's flag of a task that a signal killed (`include/linux/sched.h`).
 const PF_SIGNALED: u64 = 0x400;
+
+/// Whether a task of this `/proc/PID/status` has memory. It gives that up before its files when it ends.
+fn has_memory(status: &str) -> bool {
+    status.lines().any(|line| line.starts_with("VmSize:"))
+}
 
 /// The task's flags in `/proc/PID/stat`: the seventh field after the name, which may have spaces and parentheses.
 fn flags(stat: &str) -> u64 {
@@ -91,6 +99,8 @@ mod tests {
         assert_eq!(flags("42 (a) b) c) R 1 2 3 4 5 4195328 0 0"), 0x40_0400);
         assert_eq!(flags(""), 0);
         assert!(!Caller { pid: std::process::id() }.is_killed());
+        assert!(has_memory(&std::fs::read_to_string("/proc/self/status").unwrap()));
+        assert!(!has_memory("Name:\tx\nState:\tS (sleeping)\n"));
     }
 
     #[test]

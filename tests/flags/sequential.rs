@@ -70,6 +70,28 @@ fn what_is_killed_before_its_first_write_makes_nothing() {
 }
 
 #[test]
+fn a_program_that_is_started_meanwhile_neither_hangs_nor_makes_it() {
+    // Python's descriptors are closed when another program is started, which the kernel tells as a close(2) by one that
+    // cannot be looked at closely just then.
+    const SCRIPT: &str = r#"
+import os, subprocess
+fd = os.open("item-@s:t", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+pid = os.fork()
+if pid == 0:
+    os.execv("/bin/true", ["true"])
+os.waitpid(pid, 0)
+print(os.listdir("."), flush=True)
+os.write(fd, b"job")
+print(os.listdir("."))
+"#;
+    let place = Place::new("started");
+    let mount = place.mount();
+    let output = mount.script(Shell::Bash, "exec /usr/bin/python3 -c \"$1\"").arg(SCRIPT).run().success();
+    assert_eq!(output.lines(), ["[]", "['item-0000000000']"]);
+    assert_eq!(place.creations("/item-"), [("/item-0000000000".to_owned(), "job".to_owned())]);
+}
+
+#[test]
 fn what_is_closed_without_a_write_is_an_empty_file() {
     let place = Place::new("empty");
     let [one, two] = place.pair();
