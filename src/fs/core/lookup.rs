@@ -160,6 +160,12 @@ impl<S: Store> Core<S> {
                 let scratch = self.scratch.get(&node.path).filter(|scratch| scratch.id == *id).ok_or(Errno::ESTALE)?;
                 return Ok(Attr { attributes: self.scratch_attributes(ino, &scratch), ttl: Duration::ZERO });
             }
+            // An open stream of changes goes on when its znode goes, and tells that the server is away.
+            Face::View(View::Events) if inodes.is_open(ino) => {
+                let stat = Stat::default();
+                let attributes = self.painter.znode(ino, &node.face, &stat, Some(SystemTime::now()));
+                return Ok(Attr { attributes, ttl: Duration::ZERO });
+            }
             Face::Draft(_) => {
                 let attributes = self.painter.local(ino, 0, SystemTime::now());
                 return Ok(Attr { attributes, ttl: Duration::ZERO });
@@ -197,7 +203,8 @@ impl<S: Store> Core<S> {
 
     /// What is left of an inode whose incarnation is gone: while it is open, a file without a name.
     fn gone(&self, ino: Ino, node: &Node) -> Result<Attr> {
-        if !self.changes.inodes.is_open(ino) || node.face != Face::File {
+        let readable = matches!(node.face, Face::File | Face::View(_)) && node.face != Face::View(View::Dir);
+        if !self.changes.inodes.is_open(ino) || !readable {
             return Err(Errno::ESTALE);
         }
         let attributes = self.painter.local(ino, 0, self.mounted);

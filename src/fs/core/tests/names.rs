@@ -179,3 +179,15 @@ async fn attributes_by_name() {
     host.write("g@acl", "world:anyone:cdrwa\n").await.unwrap();
     assert_eq!(host.read("g@acl").await.unwrap(), "world:anyone:cdrwa\n");
 }
+
+#[tokio::test]
+async fn an_open_stream_of_changes_outlives_its_znode() {
+    let host = Host::new();
+    host.write("f", "x").await.unwrap();
+    let ino = host.look_up("f@events").await.unwrap().attributes.ino;
+    let fh = host.open("f@events", libc::O_RDONLY).await.unwrap();
+    host.unlink("f").await.unwrap();
+    assert_eq!(host.core.getattr(ino).await.unwrap().attributes.kind, FileKind::File, "grep looks before it reads");
+    host.core.release(fh).await;
+    assert_eq!(host.core.getattr(ino).await.unwrap_err(), Errno::ESTALE);
+}
