@@ -3,33 +3,36 @@
 //! What needs no waiting is answered by the thread that took the request. All else goes on in a task that owns the reply, and a
 //! signal for the caller ends its wait: the operation then goes on to its end, and what it made for nobody is taken back.
 
+mod label;
+mod reply;
+mod run;
+
 use std::ffi::OsStr;
-use std::fmt::{self, Display};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate,
     ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyPoll,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 
-use super::attributes::{Attributes, BLOCK_SIZE, FileKind};
-use super::core::{
-    Attr, Caller, Core, Created, Entry, Lock, Opened, Range, RenameMode, Renamed, Result, Wanted, Written,
+use self::label::Label;
+use self::reply::{
+    REPLAY_FLAGS, file_attr, file_type, open_flags, reply_attr, reply_data, reply_empty, reply_entry, reply_errno,
+    reply_open, reply_written, reply_xattr,
 };
+use self::run::{
+    Operation, close, forget_entry, nothing, take_back_created, take_back_made, take_back_renamed, take_back_written,
+};
+use super::core::{Caller, Core, Created, Lock, Range, RenameMode, Result, Wanted, Written};
 use super::handle::Fh;
 use super::inode::Ino;
 use super::lock::{Cancel, Mode, patience};
 use super::notify::Bell;
-use super::own;
 use super::replay::{REPLAY, Stage};
 use super::streams::Stream;
 use crate::error::Errno;
@@ -37,9 +40,6 @@ use crate::session::Store;
 
 /// The longest request, in bytes. The kernel's requests have no more pages by default (`fs.fuse.max_pages_limit`).
 const MAX_WRITE: u32 = 1 << 20;
-
-/// An operation on its way.
-type Operation<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 /// A file system for fuser.
 #[derive(Debug)]
@@ -55,62 +55,6 @@ impl<S> Clone for Adapter<S> {
     }
 }
 
-/// What the log says of an operation.
-struct Label {
-    operation: &'static str,
-    ino: Ino,
-    name: String,
-    pid: u32,
-    since: Instant,
-}
-
-impl Label {
-    fn new(operation: &'static str, request: &Request, ino: INodeNo) -> Label {
-        Label { operation, ino: Ino(ino.0), name: String::new(), pid: request.pid(), since: Instant::now() }
-    }
-
-    fn named(operation: &'static str, request: &Request, ino: INodeNo, name: &OsStr) -> Label {
-        // Nobody reads it unless the log is on.
-        let name =
-            if tracing::enabled!(tracing::Level::DEBUG) { name.to_string_lossy().into_owned() } else { String::new() };
-        Label { name, ..Label::new(operation, request, ino) }
-    }
-
-    /// Counts the operation, which has ended, and logs it if somebody wants to know.
-    fn end<S: Store>(&self, core: &Core<S>, error: Option<Errno>) {
-        core.count(self.operation, error, self.since.elapsed());
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let dir = core.changes().inodes.node(self.ino).map(|node| node.path);
-        let znode = dir.as_ref().map(|dir| if self.name.is_empty() { dir.clone() } else { dir.join_raw(&self.name) });
-        // The last transaction on it that is known, for a write that succeeded its own.
-        let zxid = znode.and_then(|path| core.changes().cache.zxid(&path)).map(tracing::field::display);
-        let session = core.session_id();
-        let path = Path { dir: dir.as_ref().map(|path| path.as_str()), name: &self.name };
-        let micros = self.since.elapsed().as_micros() as u64;
-        let errno = error.and_then(Errno::symbol).unwrap_or("0");
-        let (op, pid) = (self.operation, self.pid);
-        tracing::debug!(target: "zkmount::operation", op, %path, pid, errno, micros, zxid, %session);
-    }
-}
-
-struct Path<'a> {
-    dir: Option<&'a str>,
-    name: &'a str,
-}
-
-impl Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.dir, self.name) {
-            (None, name) => write!(f, "?/{name}"),
-            (Some(dir), "") => f.write_str(dir),
-            (Some("/"), name) => write!(f, "/{name}"),
-            (Some(dir), name) => write!(f, "{dir}/{name}"),
-        }
-    }
-}
-
 impl<S: Store> Adapter<S> {
     /// Over a core, with the runtime in which long operations go on, and the stage of those who tell what others change.
     pub fn new(core: Arc<Core<S>>, runtime: Handle, stage: Arc<Stage>) -> Adapter<S> {
@@ -122,71 +66,6 @@ impl<S: Store> Adapter<S> {
         self.stage.is_actor(request.pid())
     }
 
-    /// Runs an operation and replies. `take_back` undoes what an operation did whose caller no longer waits.
-    fn run<T, F>(
-        &self,
-        label: Label,
-        operation: impl FnOnce(Arc<Core<S>>) -> F,
-        reply: impl FnOnce(Result<T>) + Send + 'static,
-        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
-    ) where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        let caller = Caller { pid: label.pid };
-        let give_up = async move {
-            caller.interrupted().await;
-            Errno::EINTR
-        };
-        self.run_until(label, operation, reply, give_up, take_back);
-    }
-
-    /// Runs an operation and replies, with the error of `give_up` when that ends first.
-    fn run_until<T, F>(
-        &self,
-        label: Label,
-        operation: impl FnOnce(Arc<Core<S>>) -> F,
-        reply: impl FnOnce(Result<T>) + Send + 'static,
-        give_up: impl Future<Output = Errno> + Send + 'static,
-        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
-    ) where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        let core = self.core.clone();
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let mut operation: Operation<T> = Box::pin(own::for_caller(abandoned.clone(), operation(core.clone())));
-        let _context = self.runtime.enter();
-        // The waker does nothing: a task that goes on with the operation polls it at once with its own.
-        if let Poll::Ready(result) = operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            label.end(&core, result.as_ref().err().copied());
-            return reply(result);
-        }
-        let waiting = core.waiting();
-        self.runtime.spawn(async move {
-            let errno = tokio::select! {
-                biased;
-                result = &mut operation => {
-                    drop(waiting);
-                    label.end(&core, result.as_ref().err().copied());
-                    return reply(result);
-                }
-                errno = give_up => errno,
-            };
-            drop(waiting);
-            label.end(&core, Some(errno));
-            abandoned.store(true, Ordering::SeqCst);
-            reply(Err(errno));
-            if let Ok(value) = operation.await
-                && let Some(undo) = take_back(core, value)
-            {
-                let _ = undo.await;
-            }
-        });
-    }
-}
-
-impl<S: Store> Adapter<S> {
     /// Reads a stream. A read that a signal ends is dropped, so that it takes no lines.
     fn read_stream(&self, request: &Request, stream: Arc<Stream>, size: usize, flags: OpenFlags, reply: ReplyData) {
         match stream.try_read(size) {
@@ -203,144 +82,6 @@ impl<S: Store> Adapter<S> {
                 });
             }
         }
-    }
-}
-
-/// There is nothing to undo, or nobody to undo it for.
-fn nothing<S, T>(_core: Arc<Core<S>>, _value: T) -> Option<Operation<()>> {
-    None
-}
-
-fn forget_entry<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
-    core.take_back(&entry);
-    None
-}
-
-fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_opened(opened).await;
-        Ok(())
-    }))
-}
-
-fn take_back_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_created(created).await;
-        Ok(())
-    }))
-}
-
-fn take_back_made<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_made(entry).await;
-        Ok(())
-    }))
-}
-
-fn take_back_renamed<S: Store>(core: Arc<Core<S>>, renamed: Renamed) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_renamed(renamed).await;
-        Ok(())
-    }))
-}
-
-fn take_back_written<S: Store>(core: Arc<Core<S>>, written: Written) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_written(written).await;
-        Ok(())
-    }))
-}
-
-fn reply_errno(errno: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(errno.0)
-}
-
-fn reply_empty(reply: ReplyEmpty) -> impl FnOnce(Result<()>) + Send {
-    move |result| match result {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_entry(reply: ReplyEntry) -> impl FnOnce(Result<Entry>) + Send {
-    move |result| match result {
-        Ok(entry) => reply.entry(&entry.ttl, &file_attr(&entry.attributes), Generation(0)),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_attr(reply: ReplyAttr) -> impl FnOnce(Result<Attr>) + Send {
-    move |result| match result {
-        Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr.attributes)),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_data(reply: ReplyData) -> impl FnOnce(Result<Bytes>) + Send {
-    move |result| match result {
-        Ok(data) => reply.data(&data),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_open(reply: ReplyOpen) -> impl FnOnce(Result<Opened>) + Send {
-    move |result| match result {
-        Ok(opened) => reply.opened(FileHandle(opened.fh.0), open_flags(opened)),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_written(reply: ReplyWrite) -> impl FnOnce(Result<Written>) + Send {
-    move |result| match result {
-        Ok(Written { length, .. }) => reply.written(u32::try_from(length).unwrap_or(u32::MAX)),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-fn reply_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
-    match result {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
-        Ok(value) => reply.data(&value),
-        Err(errno) => reply.error(reply_errno(errno)),
-    }
-}
-
-/// The kernel's page cache is not used: sizes and contents are those of the znode at the moment of the call.
-fn open_flags(opened: Opened) -> FopenFlags {
-    let direct = FopenFlags::FOPEN_DIRECT_IO;
-    if opened.stream { direct | FopenFlags::FOPEN_STREAM | FopenFlags::FOPEN_NONSEEKABLE } else { direct }
-}
-
-/// The file that is opened to tell of a change needs nothing at its close.
-const REPLAY_FLAGS: FopenFlags = FopenFlags::FOPEN_DIRECT_IO.union(FopenFlags::FOPEN_NOFLUSH);
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::File => FileType::RegularFile,
-        FileKind::Directory => FileType::Directory,
-        FileKind::Link => FileType::Symlink,
-    }
-}
-
-fn file_attr(attributes: &Attributes) -> fuser::FileAttr {
-    let Attributes { ino, kind, size, mode, nlink, mtime, ctime, uid, gid } = *attributes;
-    fuser::FileAttr {
-        ino: INodeNo(ino.0),
-        size,
-        blocks: size.div_ceil(512),
-        atime: mtime,
-        mtime,
-        ctime,
-        crtime: ctime,
-        kind: file_type(kind),
-        perm: mode,
-        nlink,
-        uid,
-        gid,
-        rdev: 0,
-        blksize: BLOCK_SIZE,
-        flags: 0,
     }
 }
 
