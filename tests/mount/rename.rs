@@ -285,3 +285,18 @@ fn a_tree_that_others_change_moves_whole() {
         assert!(names.iter().any(|name| name == line), "{line} was made and is lost");
     }
 }
+
+#[test]
+fn a_truncation_that_waits_is_not_for_another_file_of_that_name() {
+    let world = World::new("stale-truncation");
+    put(world.one.join("f"), "one");
+    let open = OpenOptions::new().write(true).truncate(true).open(world.one.join("f")).unwrap();
+    world.witness.delete("/f", None).unwrap();
+    world.witness.create("/f", b"two", Mode::Persistent).unwrap();
+    hears(&world.one);
+    fs::rename(world.one.join("f"), world.one.join("g")).unwrap();
+    assert_eq!(world.witness.text("/g"), "two");
+    drop(open);
+    hears(&world.one);
+    assert_eq!(world.witness.text("/g"), "two");
+}

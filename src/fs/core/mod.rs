@@ -3,6 +3,7 @@
 //! One file a family of operations. Everything is in terms of inodes, names and handles; [`super::adapter`] translates.
 
 mod attr;
+mod commit;
 mod create;
 mod data;
 mod events;
@@ -16,6 +17,7 @@ mod open;
 mod remote;
 mod remove;
 mod rename;
+mod resize;
 mod retract;
 mod sequence;
 mod session;

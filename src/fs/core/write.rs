@@ -98,7 +98,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    fn node_of(&self, file: &OpenFile) -> Result<Node> {
+    pub(super) fn node_of(&self, file: &OpenFile) -> Result<Node> {
         self.changes.inodes.node(file.ino).ok_or(Errno::ESTALE)
     }
 
@@ -171,7 +171,7 @@ impl<S: Store> Core<S> {
     }
 
     /// The version that a handle is based on: the one that it read, or now.
-    async fn base(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<(Bytes, Stat)> {
+    pub(super) async fn base(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<(Bytes, Stat)> {
         match &cursor.base {
             Some(base) => Ok(base.clone()),
             None => self.rebase(file, cursor).await,
@@ -179,7 +179,7 @@ impl<S: Store> Core<S> {
     }
 
     /// Sets the whole value, and bases the handle on it.
-    async fn replace(
+    pub(super) async fn replace(
         &self,
         file: &OpenFile,
         cursor: &mut Cursor,
@@ -272,163 +272,6 @@ impl<S: Store> Core<S> {
         let results = self.remote(path).multi(&ops).await?;
         let set = results.iter().find_map(|result| if let OpResult::Set(stat) = result { Some(*stat) } else { None });
         set.ok_or_else(|| StoreError::Unexpected("a set without a Stat".to_owned()).into())
-    }
-
-    /// Commits the writes that wait for a close.
-    pub(super) async fn commit_writes(&self, file: &OpenFile) -> Result<()> {
-        let _turn = self.turn(&file.file.write).await?;
-        let mut cursor = self.turn(&file.cursor).await?;
-        let Some(dirty) = cursor.dirty.take() else { return Ok(()) };
-        self.check_alive(file)?;
-        if self.drafts.get(file.ino).is_some() {
-            let data = Bytes::from(dirty);
-            let stat = self.make_draft(file.ino, data.clone()).await.inspect_err(|_| cursor.failed = true)?;
-            cursor.base = Some((data, stat));
-            return Ok(());
-        }
-        let node = self.node_of(file)?;
-        let version = match (cursor.claim.is_some() || file.file.is_truncated(), &cursor.base) {
-            (false, Some((_, stat))) => Some(stat.version),
-            _ => file.guard,
-        };
-        let committed = self.replace(file, &mut cursor, &node, dirty.into(), version).await;
-        cursor.failed = committed.is_err();
-        committed
-    }
-
-    /// Commits the writes and the truncation that wait. When the handle is being closed, a truncation is left to other
-    /// handles that have truncated the file as well.
-    pub(super) async fn commit(&self, file: &OpenFile, closing: bool) -> Result<()> {
-        if !file.access.write {
-            return Ok(());
-        }
-        let written = self.commit_writes(file).await;
-        let _turn = self.turn(&file.file.write).await?;
-        let mut cursor = self.turn(&file.cursor).await?;
-        if self.drafts.get(file.ino).is_some() {
-            // Nothing was written, or what was could not be: then there is nothing to make.
-            if cursor.failed {
-                return written;
-            }
-            self.check_alive(file)?;
-            return self.make_draft(file.ino, Bytes::new()).await.map(drop);
-        }
-        let Some(claim) = cursor.claim else { return written };
-        let due = match closing {
-            // The old value stays when the write that was to replace it failed.
-            true => file.file.withdraw(claim, cursor.failed),
-            false => !cursor.failed && file.file.is_claimed(claim),
-        };
-        if !due {
-            return written;
-        }
-        let truncated = self.commit_nothing(file, &mut cursor).await;
-        file.file.settle();
-        truncated
-    }
-
-    /// Commits a truncation.
-    async fn commit_nothing(&self, file: &OpenFile, cursor: &mut Cursor) -> Result<()> {
-        self.check_alive(file)?;
-        let node = self.node_of(file)?;
-        match self.replace(file, cursor, &node, Bytes::new(), file.guard).await {
-            // Somebody removed the file: there is nothing left to truncate.
-            Err(Errno::ESTALE) if file.guard.is_none() => Ok(()),
-            result => result,
-        }
-    }
-
-    /// Commits the truncation of the file at a path, if one waits: before it is renamed or copied.
-    pub(super) async fn commit_truncation(&self, path: &ZnodePath) -> Result<()> {
-        for ino in self.changes.inodes.truncated_at(path) {
-            let file = self.changes.inodes.file(ino);
-            let _turn = self.turn(&file.write).await?;
-            let Some(node) = self.changes.inodes.node(ino) else { continue };
-            if file.is_truncated() {
-                self.set_data(&node, Bytes::new(), None).await?;
-                file.settle();
-            }
-        }
-        Ok(())
-    }
-
-    /// Truncates or extends an open file.
-    pub(super) async fn resize_handle(&self, file: &OpenFile, size: usize) -> Result<()> {
-        if !file.access.write {
-            return Err(Errno::EINVAL);
-        }
-        self.check_alive(file)?;
-        if size == 0 && self.drafts.get(file.ino).is_some() {
-            self.turn(&file.cursor).await?.dirty = None;
-            return Ok(());
-        }
-        if size == 0 && !file.gather {
-            file.fresh.store(false, Ordering::Relaxed);
-            let mut cursor = self.turn(&file.cursor).await?;
-            cursor.failed = false;
-            if cursor.claim.is_none_or(|claim| !file.file.is_claimed(claim)) {
-                cursor.claim = Some(file.file.truncate());
-            }
-            return Ok(());
-        }
-        let _turn = self.turn(&file.file.write).await?;
-        let mut cursor = self.turn(&file.cursor).await?;
-        let resized = self.resize_file(file, &mut cursor, size).await;
-        cursor.failed = resized.is_err();
-        resized
-    }
-
-    async fn resize_file(&self, file: &OpenFile, cursor: &mut Cursor, size: usize) -> Result<()> {
-        let node = self.node_of(file)?;
-        self.check_size(&node.path, 0, size)?;
-        self.check_alive(file)?;
-        if file.gather {
-            let old = match cursor.dirty.take() {
-                Some(dirty) => dirty,
-                None if size == 0 || cursor.claim.is_some() || file.file.is_truncated() => Vec::new(),
-                None if self.drafts.get(file.ino).is_some() => Vec::new(),
-                None => self.base(file, cursor).await?.0.to_vec(),
-            };
-            cursor.dirty = Some(edit::resize(&old, size).into_owned());
-            return Ok(());
-        }
-        if self.drafts.get(file.ino).is_some() {
-            let data = Bytes::from(vec![0; size]);
-            let stat = self.make_draft(file.ino, data.clone()).await?;
-            cursor.base = Some((data, stat));
-            return Ok(());
-        }
-        let truncated = cursor.claim.is_some() || file.file.is_truncated();
-        let (old, version) = if truncated {
-            (Bytes::new(), file.guard)
-        } else {
-            let (old, stat) = self.base(file, cursor).await?;
-            (old, Some(stat.version))
-        };
-        if old.len() == size && !truncated {
-            return Ok(());
-        }
-        let new = Bytes::from(edit::resize(&old, size).into_owned());
-        self.replace(file, cursor, &node, new, version).await
-    }
-
-    /// Truncates or extends a file that is not open, by truncate(2).
-    pub(super) async fn resize_node(&self, node: &Node, size: usize) -> Result<()> {
-        self.check_size(&node.path, 0, size)?;
-        let (old, stat) = self.fresh_data(&node.path).await?;
-        if !is_same(node, &stat) {
-            return Err(Errno::ESTALE);
-        }
-        let guard = match node.face {
-            Face::View(View::Version(version)) if version != stat.version => return Err(Errno::ESTALE),
-            Face::View(View::Version(version)) => Some(version),
-            _ => None,
-        };
-        if old.len() != size {
-            let version = if size == 0 { guard } else { Some(stat.version) };
-            self.set_data(node, edit::resize(&old, size).into_owned().into(), version).await?;
-        }
-        Ok(())
     }
 
     async fn write_text(&self, text: &OpenText, offset: u64, data: &[u8]) -> Result<()> {
