@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use rig::{Change, Kind, Mode, Proxy, Shell, shared_server, until};
 
-use crate::world::{World, errno, put};
+use crate::world::{World, errno, hears, put};
 
 /// The data that a path was set to, in order.
 fn sets(changes: &[Change], at: &str) -> Vec<String> {
@@ -150,6 +150,30 @@ fn a_created_file_is_not_written_over_its_successor() {
     assert_eq!(errno(file.write_all(b"mine")), libc::ESTALE);
     drop(file);
     assert!(!world.witness.exists("/lock"), "nothing is made anew behind one's back");
+}
+
+// > What was opened before another host deleted the file and made it anew does not write to the new one, once this mount has heard of it: ESTALE, or nothing for a mere truncation.
+#[test]
+fn an_opened_file_is_not_written_over_its_successor() {
+    let world = World::new("overwrite-successor");
+    put(world.one.join("f"), "old");
+    let truncated = || OpenOptions::new().write(true).truncate(true).open(world.one.join("f")).unwrap();
+    let renew = || {
+        world.run2("rm f; echo theirs > f");
+        hears(&world.one);
+    };
+    let mut file = truncated();
+    renew();
+    assert_eq!(errno(file.write_all(b"mine")), libc::ESTALE);
+    drop(file);
+    assert_eq!(world.run("cat f"), "theirs");
+    let file = truncated();
+    renew();
+    drop(file);
+    hears(&world.one);
+    assert_eq!(world.witness.text("/f"), "theirs\n");
+    world.run("echo mine > f");
+    assert_eq!(world.witness.text("/f"), "mine\n", "who opens it anew means the new one");
 }
 
 // > A write beyond 1,044,480 bytes is EFBIG before anything is sent, and the old value stays.

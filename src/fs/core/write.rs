@@ -187,6 +187,10 @@ impl<S: Store> Core<S> {
         data: Bytes,
         version: Option<i32>,
     ) -> Result<()> {
+        // Without a version nothing but this tells the server that another file of that name is not meant.
+        if version.is_none() && self.changes.inodes.is_gone(file.ino) {
+            return Err(Errno::ESTALE);
+        }
         let right = Right { fence: file.lock.fence(), owner: file.owner };
         let stat = self.set_by_right(node, data.clone(), version, right).await?;
         file.file.settle();
