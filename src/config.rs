@@ -245,9 +245,10 @@ fn absolute(path: &Path, directory: &Path) -> Result<PathBuf, String> {
 fn log(args: &Args, here: &Surroundings) -> Result<Log, String> {
     let filter = match (&args.log, args.verbose) {
         (Some(filter), _) => value::log_filter(filter).map_err(|wrong| format!("log={filter}: {wrong}"))?,
-        // The libraries repeat what we say, in other words.
-        (None, 0) => "warn,zkmount=info,zookeeper_client=error,fuser=error".to_owned(),
-        (None, 1) => "warn,zkmount=debug,fuser=error".to_owned(),
+        // The libraries repeat what we say, in other words. And fuser takes it for an error when the kernel no longer waits
+        // for a reply, since its caller was killed.
+        (None, 0) => "warn,zkmount=info,zookeeper_client=error,fuser=error,fuser::reply=off".to_owned(),
+        (None, 1) => "warn,zkmount=debug,fuser=error,fuser::reply=off".to_owned(),
         (None, _) => "trace".to_owned(),
     };
     let target = match &args.log_file {

@@ -227,7 +227,8 @@ pub(super) fn answers(path: &Path, limit: Duration) -> Result<Mount, Failure> {
     let failed = |why: &dyn std::fmt::Display| Err(Failure::mount(format!("{}: {why}", path.display())));
     match asked {
         Some(Ok(Some(mount))) if mount.fstype == mounts::FSTYPE => Ok(mount),
-        Some(Ok(_)) => failed(&"something else was mounted over it at once"),
+        Some(Ok(Some(mount))) => failed(&format_args!("something else was mounted over it at once: {}", mount.source)),
+        Some(Ok(None)) => failed(&"it was unmounted at once, by somebody else"),
         Some(Err(error)) => failed(&format_args!("the mount does not work: {error}")),
         None => failed(&"the mount does not answer"),
     }
