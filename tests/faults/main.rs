@@ -1,0 +1,10 @@
+//! What fails in practice, and what the user of a mount sees of it.
+//!
+//! Scripts as users write them, on real mounts of a real ZooKeeper, whose servers and wires fail at the moment that matters.
+//! `FAULT_ROUNDS` repeats the rounds of lost replies.
+
+mod partition;
+mod place;
+mod replies;
+mod silence;
+mod writes;
