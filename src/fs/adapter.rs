@@ -209,7 +209,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         if self.is_replay(request) {
-            return reply_entry(reply)(self.stage.make(&self.core.changes().inodes, Ino(parent.0), name));
+            return reply_entry(reply)(self.stage.make(self.core.changes(), Ino(parent.0), name));
         }
         let label = Label::named("mkdir", request, parent, name);
         let name = name.to_owned();
@@ -219,7 +219,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         if self.is_replay(request) {
-            return reply_empty(reply)(self.stage.remove(Ino(parent.0), name));
+            return reply_empty(reply)(self.stage.remove(self.core.changes(), Ino(parent.0), name));
         }
         let label = Label::named("unlink", request, parent, name);
         let name = name.to_owned();
@@ -229,7 +229,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         if self.is_replay(request) {
-            return reply_empty(reply)(self.stage.remove(Ino(parent.0), name));
+            return reply_empty(reply)(self.stage.remove(self.core.changes(), Ino(parent.0), name));
         }
         let label = Label::named("rmdir", request, parent, name);
         let name = name.to_owned();
@@ -295,7 +295,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         reply: ReplyCreate,
     ) {
         if self.is_replay(request) {
-            return match self.stage.make(&self.core.changes().inodes, Ino(parent.0), name) {
+            return match self.stage.make(self.core.changes(), Ino(parent.0), name) {
                 Ok(entry) => {
                     let attr = file_attr(&entry.attributes);
                     reply.created(&entry.ttl, &attr, Generation(0), FileHandle(REPLAY.0), REPLAY_FLAGS);

@@ -8,7 +8,7 @@ use super::notify::Notices;
 use super::own::Own;
 use super::replay::{Tiding, Tidings};
 use super::streams::Streams;
-use crate::mapping::{ZnodePath, Zxid};
+use crate::mapping::Zxid;
 use crate::session::{Change, Event, Sink};
 
 /// The state that changes of the tree act on. A store gets it as its [`Sink`], the file system as its memory.
@@ -62,19 +62,20 @@ pub const MARK: &str = "zkmount-makes-a-directory";
 
 impl Changes {
     /// Hands a change over to those who tell the kernel's watchers, if there can be any.
-    fn tell(&self, path: &ZnodePath, tiding: Tiding) {
+    fn tell(&self, tiding: Tiding) {
         if !self.tidings.is_open() {
             return;
         }
-        let (watchable, in_file) = self.inodes.is_watchable(path);
+        let path = tiding.path.clone();
+        let (watchable, in_file) = self.inodes.is_watchable(&path);
         if in_file
             && tiding.is(Change::Created)
             && let Some(parent) = path.parent()
         {
-            self.tidings.push(Tiding { path: parent, change: None, kind: None, after: tiding.after, number: 0 });
+            self.tidings.push(Tiding { path: parent, change: None, kind: None, ..tiding.clone() });
         }
         if watchable {
-            self.own.sort(path, tiding, |tiding| self.tidings.push(tiding));
+            self.own.sort(&path, tiding, |tiding| self.tidings.push(tiding));
         }
     }
 }
@@ -103,7 +104,9 @@ impl Sink for Changes {
                 if *change == Change::Deleted {
                     self.own.forget(path);
                 }
-                self.tell(path, Tiding { path: path.clone(), change: Some(*change), kind: before, after, number: 0 });
+                let mark = self.own.mark();
+                let (path, change) = (path.clone(), Some(*change));
+                self.tell(Tiding { path, change, kind: before, after, mark, number: 0 });
             }
             Event::Gap | Event::Blind => {
                 self.inodes.doubt();

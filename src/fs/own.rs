@@ -5,11 +5,15 @@
 //! says beforehand what it is about to change, what is announced of those paths meanwhile waits for its end, and then its own
 //! changes are taken out, each once, and the others are told.
 
+mod lately;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::lately::Lately;
 use super::changes::Changes;
+use super::inode::Ino;
 use super::replay::Tiding;
 use crate::mapping::ZnodePath;
 use crate::session::{Change, Op};
@@ -24,14 +28,15 @@ pub struct Own {
 struct Inner {
     last: u64,
     paths: HashMap<ZnodePath, Held>,
-    /// What this mount made lately, for the comparison after a gap: the kernel has told of it.
-    made: HashMap<ZnodePath, u64>,
-    /// The same, oldest first.
-    order: VecDeque<(u64, ZnodePath)>,
+    /// What this mount made: the kernel has told of it.
+    made: Lately,
+    /// What this mount removed: the kernel has told of it.
+    removed: Lately,
 }
 
-/// Znodes of this mount's own making that are remembered.
-const MADE: usize = 1024;
+/// A moment on the clock of this mount's own changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mark(u64);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -59,28 +64,24 @@ impl Own {
         }
     }
 
+    /// Now, on the clock of this mount's own changes.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.inner().last)
+    }
+
     /// Tells whether this mount made the znode at a path lately.
     pub(super) fn has_made(&self, path: &ZnodePath) -> bool {
-        self.inner().made.contains_key(path)
+        self.inner().made.get(path).is_some()
+    }
+
+    /// Tells whether this mount removed what was at a path since then.
+    pub(super) fn has_removed(&self, path: &ZnodePath, since: Mark) -> bool {
+        self.inner().removed.get(path).is_some_and(|number| number > since.0)
     }
 
     /// A znode is gone: the next one of that path is not the one that this mount made.
     pub(super) fn forget(&self, path: &ZnodePath) {
         self.inner().made.remove(path);
-    }
-
-    fn remember(&self, path: &ZnodePath) {
-        let mut inner = self.inner();
-        inner.last += 1;
-        let number = inner.last;
-        inner.made.insert(path.clone(), number);
-        inner.order.push_back((number, path.clone()));
-        if inner.order.len() > MADE
-            && let Some((number, path)) = inner.order.pop_front()
-            && inner.made.get(&path) == Some(&number)
-        {
-            inner.made.remove(&path);
-        }
     }
 
     fn begin(&self, changes: &[(ZnodePath, Change)]) -> u64 {
@@ -96,16 +97,32 @@ impl Own {
         id
     }
 
-    /// Ends an operation: what it changed is taken out, and what waited for it is passed on.
-    fn end(&self, id: u64, changes: &[(ZnodePath, Change)], applied: bool, mut pass: impl FnMut(Tiding)) {
+    /// An operation was applied, and the kernel tells of it: what it changed is taken out of what was announced.
+    fn take_out(&self, id: u64, changes: &[(ZnodePath, Change)]) {
         let mut inner = self.inner();
+        let Inner { last, paths, made, removed } = &mut *inner;
         for (path, change) in changes {
-            let Some(held) = inner.paths.get_mut(path) else { continue };
-            if applied {
-                let own = held.announced.iter().position(|(last, tiding)| *last >= id && tiding.is(*change));
-                own.map(|at| held.announced.remove(at));
+            let held = paths.get_mut(path);
+            let is_own = |(last, tiding): &(u64, Tiding)| *last >= id && tiding.is(*change);
+            let found = held.and_then(|held| Some((held.announced.iter().position(is_own)?, held)));
+            let mut is_over = false;
+            if let Some((at, held)) = found {
+                held.announced.remove(at);
+                // Its end was announced before this side of the operation has ended.
+                is_over = held.announced.range(at..).any(|(_, tiding)| tiding.is(Change::Deleted));
+            }
+            *last += 1;
+            match change {
+                Change::Created if !is_over => made.insert(path, *last),
+                Change::Deleted => removed.insert(path, *last),
+                _ => {}
             }
         }
+    }
+
+    /// Ends an operation: what waited for it is passed on.
+    fn end(&self, id: u64, changes: &[(ZnodePath, Change)], mut pass: impl FnMut(Tiding)) {
+        let mut inner = self.inner();
         for (path, _) in changes {
             let Some(held) = inner.paths.get_mut(path) else { continue };
             held.operations.retain(|other| *other != id);
@@ -138,6 +155,8 @@ pub struct OwnChanges {
     changes: Arc<Changes>,
     id: u64,
     list: Vec<(ZnodePath, Change)>,
+    /// The inodes that those who watch know to be gone when what they are is.
+    ends: Vec<Ino>,
     applied: bool,
     abandoned: Option<Arc<AtomicBool>>,
 }
@@ -157,22 +176,19 @@ impl Drop for OwnChanges {
         let Changes { own, tidings, inodes, .. } = &*self.changes;
         let abandoned = self.abandoned.as_ref().is_some_and(|abandoned| abandoned.load(Ordering::SeqCst));
         let told = self.applied && !abandoned;
-        own.end(self.id, &self.list, told, |tiding| tidings.push(tiding));
+        // Before anything that waited is passed on, and before the reply, so that who tells of changes knows.
         if told {
+            own.take_out(self.id, &self.list);
             for (path, change) in &self.list {
                 match change {
-                    Change::Created => {
-                        own.remember(path);
-                        inodes.tell_name(path, true);
-                    }
-                    Change::Deleted => {
-                        inodes.tell_gone_at(path);
-                        inodes.tell_name(path, false);
-                    }
+                    Change::Created => inodes.tell_name(path, true),
+                    Change::Deleted => inodes.tell_name(path, false),
                     Change::Modified => {}
                 }
             }
+            self.ends.iter().for_each(|ino| inodes.tell_gone(*ino));
         }
+        own.end(self.id, &self.list, |tiding| tidings.push(tiding));
     }
 }
 
@@ -181,7 +197,10 @@ impl Changes {
     /// the very names. To be called before they are sent.
     pub fn own(self: &Arc<Changes>, list: Vec<(ZnodePath, Change)>) -> OwnChanges {
         let id = if list.is_empty() { 0 } else { self.own.begin(&list) };
-        OwnChanges { changes: self.clone(), id, list, applied: false, abandoned: ABANDONED.try_with(Arc::clone).ok() }
+        let deleted = list.iter().filter(|(_, change)| *change == Change::Deleted);
+        let ends = deleted.flat_map(|(path, _)| self.inodes.ending(path)).collect();
+        let abandoned = ABANDONED.try_with(Arc::clone).ok();
+        OwnChanges { changes: self.clone(), id, list, ends, applied: false, abandoned }
     }
 }
 

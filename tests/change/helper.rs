@@ -49,9 +49,18 @@ impl Watch {
     /// All events up to the creation of [`END`], which `witness` makes in the directory `dir`.
     #[track_caller]
     pub fn until_end(&self, witness: &Witness, dir: &str) -> Vec<String> {
-        let path = format!("{}/{END}", dir.trim_end_matches('/'));
-        witness.create(&path, b"end", rig::Mode::Persistent).unwrap();
-        let last = format!("CREATE {END}");
+        self.until_end_of(witness, dir, END)
+    }
+
+    /// The same, with an end mark that others may wait for as well.
+    #[track_caller]
+    pub fn until_end_of(&self, witness: &Witness, dir: &str, name: &str) -> Vec<String> {
+        let path = format!("{}/{name}", dir.trim_end_matches('/'));
+        match witness.create(&path, b"end", rig::Mode::Persistent) {
+            Ok(_) | Err(rig::Error::NodeExists) => {}
+            Err(error) => panic!("the end mark {path}: {error}"),
+        }
+        let last = format!("CREATE {name}");
         self.wait_for(&last);
         let lines = self.lines();
         lines.into_iter().take_while(|line| *line != last).collect()

@@ -3,6 +3,7 @@
 //! Programs that watch are the real ones, unmodified. That all is told up to some moment is known from a last change, the end
 //! mark, since changes are told in their order.
 
+mod contest;
 mod events;
 mod gap;
 mod helper;

@@ -6,6 +6,7 @@ mod election;
 mod held;
 mod kinds;
 mod locks;
+mod lost;
 mod names;
 mod place;
 mod queue;

@@ -23,7 +23,7 @@ mod sequence;
 mod session;
 mod subtree;
 #[cfg(test)]
-mod tests;
+pub(in crate::fs) mod tests;
 mod view;
 mod write;
 mod xattr;

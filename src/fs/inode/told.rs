@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ANY, Believed, Face, Few, Ino, Inode, Inodes, Node, Table};
+use super::{ANY, Believed, Face, Few, Ino, Inode, Inodes, Node, Standing, Table};
 use crate::mapping::ZnodePath;
 
 /// The names that are believed in may cost so many bytes; directories beyond that are only known to have some.
@@ -24,6 +24,11 @@ pub struct Known {
 impl Known {
     fn new(ino: Ino, inode: &Inode) -> Known {
         Known { ino, node: inode.node.clone(), asked: inode.asked, gone: inode.gone }
+    }
+
+    /// It is the same inode, for the same, and no end of it was told since.
+    pub fn is_same(&self, before: &Known) -> bool {
+        self.ino == before.ino && self.node == before.node && self.gone == before.gone
     }
 
     /// Somebody may watch it, and does not know that it is gone.
@@ -102,14 +107,11 @@ impl Inodes {
         }
     }
 
-    /// Those who watch know that what was at a path is gone: it was this mount that deleted it.
-    pub fn tell_gone_at(&self, path: &ZnodePath) {
-        let mut table = self.table();
-        for ino in table.paths.get(path).map_or(Vec::new(), |few| few.as_slice().to_vec()) {
-            if let Some(inode) = table.inodes.get_mut(&ino).filter(|inode| is_znode(inode) && inode.node.czxid != ANY) {
-                inode.gone = true;
-            }
-        }
+    /// The inodes whose end is that of what is at a path now, not of what was there before.
+    pub fn ending(&self, path: &ZnodePath) -> Vec<Ino> {
+        let table = self.table();
+        let is_ending = |inode: &Inode| is_znode(inode) && inode.standing != Standing::Gone && inode.node.czxid != ANY;
+        table.here(path).filter(|(_, inode)| is_ending(inode)).map(|(ino, _)| ino).collect()
     }
 
     /// Those who watch the directory above a path were told that the name came or went.

@@ -1,10 +1,12 @@
 //! A system call to be performed, and all that is needed to answer the requests that it causes.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::fs::attributes::Attributes;
 use crate::fs::inode::{Ino, Node};
+use crate::fs::own::Mark;
 
 /// What is done, by which the kernel tells what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,22 @@ pub struct Act {
     pub deed: Deed,
     /// The names, from the root on; none for the root itself.
     pub steps: Vec<Step>,
+    /// When that was seen which this tells of, on the clock of this mount's own changes.
+    pub seen: Mark,
+}
+
+/// What came of an act.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The kernel told of it.
+    Told {
+        /// What was removed had a successor by then, of this mount's own making: those who watch were told of that before.
+        succeeded: bool,
+    },
+    /// This mount itself removed what was at the name since it was seen: those who watch were told so by the kernel.
+    Outrun,
+    /// The system call failed.
+    Failed(io::Error),
 }
 
 impl Act {

@@ -23,6 +23,8 @@ mod resync;
 mod stage;
 mod table;
 mod teller;
+#[cfg(test)]
+mod tests;
 mod tidings;
 mod way;
 

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::fs::inode::Node;
+use crate::fs::own::Mark;
 use crate::mapping::{ZnodePath, Zxid};
 
 /// Znodes that are remembered. What is told once more after that does no harm.
@@ -13,20 +14,28 @@ const BOUND: usize = 16384;
 /// What those who watch were told lately to be there.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    told: HashMap<ZnodePath, (u64, Node, Zxid)>,
+    told: HashMap<ZnodePath, Told>,
     order: VecDeque<(u64, ZnodePath)>,
     number: u64,
 }
 
+#[derive(Debug)]
+struct Told {
+    number: u64,
+    node: Node,
+    mzxid: Zxid,
+    seen: Mark,
+}
+
 impl Recent {
-    /// They were told that this is there, set last by a transaction.
-    pub fn is(&mut self, node: Node, mzxid: Zxid) {
+    /// They were told that this is there, set last by a transaction, as was seen then.
+    pub fn is(&mut self, node: Node, mzxid: Zxid, seen: Mark) {
         self.number += 1;
         self.order.push_back((self.number, node.path.clone()));
-        self.told.insert(node.path.clone(), (self.number, node, mzxid));
+        self.told.insert(node.path.clone(), Told { number: self.number, node, mzxid, seen });
         if self.order.len() > BOUND
             && let Some((number, path)) = self.order.pop_front()
-            && self.told.get(&path).is_some_and(|(last, ..)| *last == number)
+            && self.told.get(&path).is_some_and(|told| told.number == number)
         {
             self.told.remove(&path);
         }
@@ -37,9 +46,9 @@ impl Recent {
         self.told.remove(path);
     }
 
-    /// What they were told to be there, and the transaction that had set it last.
-    pub fn get(&self, path: &ZnodePath) -> Option<(&Node, Zxid)> {
-        self.told.get(path).map(|(_, node, mzxid)| (node, *mzxid))
+    /// What they were told to be there, the transaction that had set it last, and when it was seen.
+    pub fn get(&self, path: &ZnodePath) -> Option<(&Node, Zxid, Mark)> {
+        self.told.get(path).map(|told| (&told.node, told.mzxid, told.seen))
     }
 }
 
@@ -53,10 +62,10 @@ mod tests {
         let mut recent = Recent::default();
         let node =
             |n: usize| Node { path: ZnodePath::parse(&format!("/{n}")).unwrap(), czxid: Zxid(1), face: Face::File };
-        recent.is(node(0), Zxid(1));
-        (0..BOUND).for_each(|n| recent.is(node(n), Zxid(2)));
-        assert_eq!(recent.get(&node(0).path), Some((&node(0), Zxid(2))));
-        recent.is(node(BOUND), Zxid(2));
+        recent.is(node(0), Zxid(1), Mark::default());
+        (0..BOUND).for_each(|n| recent.is(node(n), Zxid(2), Mark::default()));
+        assert_eq!(recent.get(&node(0).path), Some((&node(0), Zxid(2), Mark::default())));
+        recent.is(node(BOUND), Zxid(2), Mark::default());
         assert_eq!(recent.get(&node(0).path), None);
         assert_eq!(recent.told.len(), BOUND);
         recent.is_gone(&node(7).path);

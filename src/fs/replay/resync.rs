@@ -1,10 +1,13 @@
 //! What changed while nobody announced it: the tree is compared with what those who watch believe.
 //!
 //! What is newer than the last transaction that was announced is new, and what they know and is not there is gone.
+//!
+//! This mount goes on making and removing things meanwhile, and the kernel tells of these. So what is compared with a listing
+//! is what was believed before it, and what seems to have vanished is looked at once more.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use super::teller::{Goes, Now, Teller, node_of};
+use super::teller::{Found, Goes, Now, Teller, node_of};
 use crate::fs::inode::{ANY, Face, Ino, Known, Node};
 use crate::mapping::{Stat, ZnodePath, Zxid};
 use crate::session::Store;
@@ -33,22 +36,28 @@ impl<S: Store> Teller<S> {
         let mut alive = Vec::new();
         let mut gone = Vec::new();
         for batch in known.chunks(BATCH) {
-            let now = self.look(batch.iter().map(|known| known.node.path.clone()).collect())?;
+            let found = self.look(batch.iter().map(|known| known.node.path.clone()).collect())?;
             for known in batch {
-                match now.get(&known.node.path) {
-                    Some(Now::Is(stat)) => alive.push((known, *stat)),
-                    Some(Now::Absent) => gone.push(known),
-                    _ => {}
+                let Some(found) = found.get(&known.node.path) else { continue };
+                match found.now {
+                    Now::Is(stat) => alive.push((known, stat, found.clone())),
+                    Now::Absent => gone.push((known, found.seen)),
+                    Now::Hidden => {}
                 }
             }
         }
         // What is below goes first, as it does in the tree.
-        for known in gone.into_iter().rev() {
-            self.remove(known.node.clone())?;
+        for (known, seen) in gone.into_iter().rev() {
+            if self.stands(known) {
+                self.remove(known.node.clone(), seen)?;
+            }
         }
         let mut directories = Vec::new();
-        for (known, stat) in alive {
-            self.compare(known, &stat, after)?;
+        for (known, stat, found) in alive {
+            if !self.stands(known) {
+                continue;
+            }
+            self.compare(known, &stat, &found, after)?;
             let is_same = known.node.path.is_root() || known.node.czxid == stat.czxid;
             if is_same && known.node.face == Face::Directory && is_among(only, known) {
                 directories.push((known.ino, known.node.path.clone(), stat));
@@ -61,27 +70,32 @@ impl<S: Store> Teller<S> {
         Ok(())
     }
 
-    fn compare(&mut self, known: &Known, stat: &Stat, after: Zxid) -> Goes {
+    /// Tells whether an inode is what it was, and nobody was told since that it is gone.
+    fn stands(&self, known: &Known) -> bool {
+        self.changes.inodes.known(&known.node.path).iter().any(|now| now.is_same(known))
+    }
+
+    fn compare(&mut self, known: &Known, stat: &Stat, found: &Found, after: Zxid) -> Goes {
         let path = &known.node.path;
-        let now = Now::Is(*stat);
         if path.is_root() || known.node == node_of(path, stat) {
             if stat.czxid > after && !self.is_told(path, stat) && !path.is_root() && !self.changes.own.has_made(path) {
                 // Somebody has found it before those who watch were told.
-                self.created(path, &now, false)?;
+                self.created(path, found, false)?;
             } else if stat.mzxid > after {
-                self.modified(path, &now, false)?;
+                self.modified(path, found, false)?;
             }
         } else if known.node.czxid == stat.czxid {
-            self.modified(path, &now, false)?;
+            self.modified(path, found, false)?;
         } else if known.node.czxid != ANY {
-            self.remove(known.node.clone())?;
-            self.created(path, &now, false)?;
+            self.remove(known.node.clone(), found.seen)?;
+            self.created(path, found, false)?;
         }
         Ok(())
     }
 
     /// Compares the names in a directory, and those children that the kernel does not know.
     fn compare_children(&mut self, ino: Ino, dir: &ZnodePath, stat: &Stat, after: Zxid) -> Goes {
+        let (believed, complete) = self.changes.inodes.believed(ino);
         let names = {
             let dir = dir.clone();
             self.ask(move |core| {
@@ -95,23 +109,31 @@ impl<S: Store> Teller<S> {
             })?
         };
         let Some(names) = names else { return Ok(()) };
-        let (believed, complete) = self.changes.inodes.believed(ino);
-        for name in believed.iter().filter(|name| names.binary_search(name).is_err()) {
-            self.vanished(&dir.join_raw(name))?;
+        let vanished = believed.iter().filter(|name| names.binary_search(name).is_err());
+        let vanished: Vec<ZnodePath> = vanished.map(|name| dir.join_raw(name)).collect();
+        for batch in vanished.chunks(BATCH) {
+            let found = self.look(batch.iter().cloned().collect())?;
+            for path in batch {
+                if let Some(found) = found.get(path) {
+                    self.vanished(path, found)?;
+                }
+            }
         }
         let is_asked = |path: &ZnodePath| self.changes.inodes.known(path).iter().any(Known::is_watchable);
         let others: Vec<ZnodePath> =
             names.iter().map(|name| dir.join_raw(name)).filter(|path| !is_asked(path)).collect();
         for batch in others.chunks(BATCH) {
-            let now = self.look(batch.iter().cloned().collect::<HashSet<_>>())?;
+            let found = self.look(batch.iter().cloned().collect())?;
             for path in batch {
-                let Some(found @ Now::Is(child)) = now.get(path) else { continue };
-                let is_believed = || believed.iter().any(|name| name == path.name());
+                let Some(found) = found.get(path) else { continue };
+                let Now::Is(child) = &found.now else { continue };
+                let is_believed = || believed.binary_search_by(|name| name.as_str().cmp(path.name())).is_ok();
                 if child.czxid > after && !self.changes.own.has_made(path) {
                     if is_believed() && !self.is_told(path, child) {
-                        self.vanished(path)?;
+                        self.deleted(path, None, found)?;
+                    } else {
+                        self.created(path, found, false)?;
                     }
-                    self.created(path, found, false)?;
                 } else {
                     // From now on its deletion can be told from that of what nobody was told of.
                     self.changes.inodes.tell_name(path, true);

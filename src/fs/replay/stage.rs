@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::act::Act;
+use super::act::{Act, Outcome};
 
 /// Where the teller, the thread that performs and the requests that this causes meet.
 #[derive(Debug, Default)]
@@ -24,7 +24,11 @@ struct Scene {
     act: Option<Arc<Act>>,
     /// The last name has been looked up for this act.
     looked_up: bool,
-    outcome: Option<io::Result<()>>,
+    /// This mount itself has removed what is at the last name.
+    outrun: bool,
+    /// This mount itself has made a successor of what is removed.
+    succeeded: bool,
+    outcome: Option<Outcome>,
     closed: bool,
 }
 
@@ -52,11 +56,13 @@ impl Stage {
     }
 
     /// Has an act performed; none when the mount is gone.
-    pub(super) fn perform(&self, act: Act) -> Option<io::Result<()>> {
+    pub(super) fn perform(&self, act: Act) -> Option<Outcome> {
         {
             let mut scene = self.scene();
             scene.act = Some(Arc::new(act));
             scene.looked_up = false;
+            scene.outrun = false;
+            scene.succeeded = false;
             scene.outcome = None;
         }
         self.bell.notify_all();
@@ -99,7 +105,11 @@ impl Stage {
     pub(super) fn done(&self, outcome: io::Result<()>) {
         let mut scene = self.scene();
         scene.act = None;
-        scene.outcome = Some(outcome);
+        scene.outcome = Some(match outcome {
+            Ok(()) => Outcome::Told { succeeded: scene.succeeded },
+            Err(_) if scene.outrun => Outcome::Outrun,
+            Err(error) => Outcome::Failed(error),
+        });
         drop(scene);
         self.bell.notify_all();
     }
@@ -117,6 +127,16 @@ impl Stage {
     /// The last name is looked up.
     pub(super) fn look_up(&self) {
         self.scene().looked_up = true;
+    }
+
+    /// This mount itself has removed what is at the last name.
+    pub(super) fn outrun(&self) {
+        self.scene().outrun = true;
+    }
+
+    /// This mount itself has made a successor of what is removed.
+    pub(super) fn succeed(&self) {
+        self.scene().succeeded = true;
     }
 
     /// Tells whether the last name was looked up for this act.

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::act::Deed;
 use super::recent::Recent;
 use super::stage::Stage;
 use super::tidings::{Item, Tiding};
 use crate::fs::changes::Changes;
 use crate::fs::core::{Core, HIDDEN};
 use crate::fs::inode::{ANY, Face, Known, Node};
-use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
+use crate::fs::own::Mark;
+use crate::mapping::{Kind, Stat, ZnodePath, Zxid};
 use crate::session::{Change, Store, StoreError};
 
 /// The incarnation of what came and went before it could be looked at.
@@ -37,6 +37,19 @@ pub(super) enum Now {
     Is(Stat),
 }
 
+/// What was found at a path.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// What is there.
+    pub now: Now,
+    /// What the kernel knew at the path before that was looked at. Of these, what is not there is gone for certain. What the
+    /// kernel has learnt since may be newer than what was found: to tell that that is gone would be false, and the kernel
+    /// lets nobody make anything any more in a directory that it believes to be removed.
+    pub before: Vec<Known>,
+    /// When this was, on the clock of this mount's own changes: before it was looked.
+    pub seen: Mark,
+}
+
 /// Decides what those who watch are told, and has it told.
 #[derive(Debug)]
 pub struct Teller<S> {
@@ -44,7 +57,7 @@ pub struct Teller<S> {
     pub(super) changes: Arc<Changes>,
     pub(super) stage: Arc<Stage>,
     runtime: Handle,
-    recent: Recent,
+    pub(super) recent: Recent,
     /// The last change that had been announced when the last comparison ended.
     pub(super) compared: u64,
 }
@@ -72,7 +85,7 @@ impl<S: Store> Teller<S> {
         super::stop(&self.stage, &self.changes.tidings);
     }
 
-    fn tell(&mut self, items: Vec<Item>) -> Goes {
+    pub(super) fn tell(&mut self, items: Vec<Item>) -> Goes {
         let mut items = VecDeque::from(items);
         while let Some(item) = items.front() {
             match item {
@@ -106,7 +119,7 @@ impl<S: Store> Teller<S> {
             match tiding.change {
                 Some(Change::Created) => self.created(&tiding.path, found, ends)?,
                 Some(Change::Modified) => self.modified(&tiding.path, found, ends)?,
-                Some(Change::Deleted) => self.deleted(&tiding, found)?,
+                Some(Change::Deleted) => self.ended(&tiding, found)?,
                 None => drop(self.turned(&tiding.path, found)?),
             }
         }
@@ -114,8 +127,10 @@ impl<S: Store> Teller<S> {
     }
 
     /// Looks at znodes. Waits for the ensemble as long as it takes.
-    pub(super) fn look(&self, paths: HashSet<ZnodePath>) -> Goes<HashMap<ZnodePath, Now>> {
+    pub(super) fn look(&self, paths: HashSet<ZnodePath>) -> Goes<HashMap<ZnodePath, Found>> {
         let paths: Vec<ZnodePath> = paths.into_iter().collect();
+        let seen = self.changes.own.mark();
+        let before: Vec<Vec<Known>> = paths.iter().map(|path| self.changes.inodes.known(path)).collect();
         let stats = self.ask({
             let paths = paths.clone();
             move |core| {
@@ -128,7 +143,26 @@ impl<S: Store> Teller<S> {
             Err(StoreError::NoNode) => Now::Absent,
             Err(_) => Now::Hidden,
         });
-        Ok(paths.into_iter().zip(now).collect())
+        let found = now.zip(before).map(|(now, before)| Found { now, before, seen });
+        Ok(paths.into_iter().zip(found).collect())
+    }
+
+    /// Looks at one znode.
+    pub(super) fn look_at(&self, path: &ZnodePath) -> Goes<Option<Found>> {
+        Ok(self.look(HashSet::from([path.clone()]))?.remove(path))
+    }
+
+    /// What the kernel knew at a path before that was looked at, and still knows there.
+    fn known(&self, path: &ZnodePath, found: &Found) -> Vec<Known> {
+        let mut known = self.changes.inodes.known(path);
+        known.retain(|known| found.before.iter().any(|before| known.is_same(before)));
+        known
+    }
+
+    /// What those who watch were told lately to be there, unless the kernel has told them since that it is gone.
+    fn told(&self, path: &ZnodePath) -> Option<(Node, Zxid)> {
+        let (node, mzxid, since) = self.recent.get(path)?;
+        (!self.changes.own.has_removed(path, since)).then(|| (node.clone(), mzxid))
     }
 
     /// Asks the core, in the runtime, again and again until there is an answer.
@@ -157,46 +191,46 @@ impl<S: Store> Teller<S> {
     }
 
     /// A znode was created. `ends` says that its end is yet to be told.
-    pub(super) fn created(&mut self, path: &ZnodePath, now: &Now, ends: bool) -> Goes {
+    pub(super) fn created(&mut self, path: &ZnodePath, found: &Found, ends: bool) -> Goes {
         if !self.is_watched(path) {
             return Ok(());
         }
-        match now {
+        match &found.now {
             Now::Is(stat) => {
-                let node = node_of(path, stat);
-                let known = self.changes.inodes.known(path);
                 if self.is_told(path, stat) {
                     // What came after the creation may be told only by now.
-                    return self.modified(path, now, ends);
+                    return self.modified(path, found, ends);
                 }
-                if ends && (self.recent.get(path).is_some() || known.iter().any(|known| is_other(known, stat))) {
+                let known = self.known(path, found);
+                let old = known.iter().find(|known| is_other(known, stat));
+                if ends && (old.is_some() || self.told(path).is_some()) {
                     // The end of what they believe in comes first, and tells of this one as well.
                     return Ok(());
                 }
-                if let Some(old) = known.iter().find(|known| is_other(known, stat)) {
-                    self.remove(old.node.clone())?;
+                if let Some(old) = old {
+                    self.remove(old.node.clone(), found.seen)?;
                 }
-                self.make(node, stat)
+                self.make(node_of(path, stat), stat, found.seen)
             }
-            Now::Hidden => self.make(hidden(path), &Stat::default()),
+            Now::Hidden => self.make(hidden(path), &Stat::default(), found.seen),
             // Without an end to follow it would be believed in for ever.
-            Now::Absent if ends && self.recent.get(path).is_none() => {
-                self.make(ghost(path, Kind::File), &Stat::default())
+            Now::Absent if ends && self.told(path).is_none() => {
+                self.make(ghost(path, Kind::File), &Stat::default(), found.seen)
             }
             Now::Absent => Ok(()),
         }
     }
 
     /// A znode's data was set. `ends` says that an end of it, or of the one before, is yet to be told.
-    pub(super) fn modified(&mut self, path: &ZnodePath, now: &Now, ends: bool) -> Goes {
-        if self.turned(path, now)? {
+    pub(super) fn modified(&mut self, path: &ZnodePath, found: &Found, ends: bool) -> Goes {
+        if self.turned(path, found)? {
             return Ok(());
         }
         let known = self.changes.inodes.known(path);
-        match now {
+        match &found.now {
             Now::Is(stat) => {
                 let node = node_of(path, stat);
-                match self.recent.get(path) {
+                match self.told(path) {
                     Some((told, mzxid)) if told.czxid == node.czxid && mzxid == stat.mzxid => return Ok(()),
                     Some((told, _)) if told.czxid == node.czxid => {}
                     // It may have been set before that end.
@@ -205,73 +239,93 @@ impl<S: Store> Teller<S> {
                 }
                 match node.face {
                     Face::Directory if known.iter().any(Known::is_watchable_dir) => {
-                        self.set_data_of_directory(path, stat)
+                        self.set_data_of_directory(path, stat, found.seen)
                     }
                     Face::Directory => Ok(()),
-                    _ if known.iter().any(Known::is_watchable) || self.is_watched(path) => self.set(node, stat),
+                    _ if known.iter().any(Known::is_watchable) || self.is_watched(path) => {
+                        self.set(node, stat, found.seen)
+                    }
                     _ => Ok(()),
                 }
             }
-            Now::Hidden if self.is_watched(path) => self.set(hidden(path), &Stat::default()),
+            Now::Hidden if self.is_watched(path) => self.set(hidden(path), &Stat::default(), found.seen),
             Now::Hidden | Now::Absent => Ok(()),
         }
     }
 
-    /// A name that those who watch believe in is gone, without an announcement.
-    pub(super) fn vanished(&mut self, path: &ZnodePath) -> Goes {
-        self.deleted(
-            &Tiding { path: path.clone(), change: None, kind: None, after: Zxid::default(), number: 0 },
-            &Now::Absent,
-        )
+    /// A name that those who watch believe in was not in a listing.
+    pub(super) fn vanished(&mut self, path: &ZnodePath, found: &Found) -> Goes {
+        let is_old = |stat: &Stat| self.known(path, found).iter().any(|known| is_other(known, stat));
+        let is_gone = match &found.now {
+            Now::Is(stat) => is_old(stat),
+            Now::Absent => self.changes.inodes.believes(path) != Some(false),
+            Now::Hidden => false,
+        };
+        if is_gone { self.deleted(path, None, found) } else { Ok(()) }
     }
 
-    /// A znode was deleted.
-    fn deleted(&mut self, tiding: &Tiding, now: &Now) -> Goes {
-        let path = &tiding.path;
-        let known = self.changes.inodes.known(path);
-        if let Now::Is(stat) = now
+    /// A znode was deleted, of this kind if that is known.
+    pub(super) fn deleted(&mut self, path: &ZnodePath, kind: Option<Kind>, found: &Found) -> Goes {
+        if let Now::Is(stat) = &found.now
             && self.is_told(path, stat)
         {
             // Its successor was told already, and so was the end of this one.
             return Ok(());
         }
-        let is_old = |known: &&Known| match now {
-            Now::Is(stat) => is_other(known, stat),
-            _ => !known.gone,
-        };
-        // A comparison has told of it, or it came and went before that.
-        let compared = tiding.number <= self.compared && self.changes.inodes.believes(path) == Some(false);
-        if compared && !known.iter().any(|known| is_old(&known)) {
-            return Ok(());
-        }
         // One that was renamed while it was open is what is there only if nothing else is.
-        let mut olds: Vec<&Known> = known.iter().filter(is_old).collect();
+        let mut olds = self.olds(path, found);
         olds.sort_by_key(|known| (known.node.czxid != ANY, known.asked));
-        let told = self.recent.get(path).map(|(told, _)| told.clone());
-        match olds.last() {
-            Some(old) => self.remove(old.node.clone())?,
+        match olds.pop() {
+            Some(old) => self.remove(old.node, found.seen)?,
+            // They were told by the kernel that the name was made anew.
+            None if self.changes.own.has_made(path) => return Ok(()),
             None if self.is_watched(path) => {
-                self.remove(told.unwrap_or_else(|| ghost(path, tiding.kind.unwrap_or(Kind::File))))?;
+                let told = self.told(path).map(|(told, _)| told);
+                self.remove(told.unwrap_or_else(|| ghost(path, kind.unwrap_or(Kind::File))), found.seen)?;
             }
             None => return Ok(()),
         }
-        match now {
-            Now::Is(_) => self.created(path, now, false),
+        match found.now {
+            Now::Is(_) => self.created(path, found, false),
             _ => Ok(()),
         }
     }
 
+    /// The inodes at a path that are gone, and of which that was not told.
+    fn olds(&self, path: &ZnodePath, found: &Found) -> Vec<Known> {
+        let mut known = self.known(path, found);
+        known.retain(|known| match &found.now {
+            Now::Is(stat) => is_other(known, stat),
+            _ => !known.gone,
+        });
+        known
+    }
+
+    /// The deletion of a znode was announced.
+    fn ended(&mut self, tiding: &Tiding, found: &Found) -> Goes {
+        let path = &tiding.path;
+        if self.olds(path, found).is_empty() {
+            // A comparison has told of it, or it came and went before that.
+            let compared = tiding.number <= self.compared && self.changes.inodes.believes(path) == Some(false);
+            // The kernel has told of the end of a later one.
+            if compared || self.changes.own.has_removed(path, tiding.mark) {
+                return Ok(());
+            }
+        }
+        self.deleted(path, tiding.kind, found)
+    }
+
     /// Tells that a file has become a directory, or the other way round; true if it has.
-    fn turned(&mut self, path: &ZnodePath, now: &Now) -> Goes<bool> {
-        let Now::Is(stat) = now else { return Ok(false) };
+    fn turned(&mut self, path: &ZnodePath, found: &Found) -> Goes<bool> {
+        let Now::Is(stat) = &found.now else { return Ok(false) };
         let node = node_of(path, stat);
-        let known = self.changes.inodes.known(path).into_iter().filter(|known| !known.gone).map(|known| known.node);
-        let told = self.recent.get(path).map(|(told, _)| told.clone());
+        let known = self.known(path, found).into_iter().filter(|known| !known.gone).map(|known| known.node);
+        let told = self.told(path).map(|(told, _)| told);
         let other = |known: &Node| known.czxid == stat.czxid && known.face != node.face;
         match known.chain(told).find(other) {
             Some(old) if !path.is_root() => {
-                self.remove(old)?;
-                self.make(node, stat)?;
+                self.remove(old, found.seen)?;
+                self.make(node, stat, found.seen)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -280,49 +334,13 @@ impl<S: Store> Teller<S> {
 
     /// Tells whether those who watch were told that a znode with this Stat was created.
     pub(super) fn is_told(&self, path: &ZnodePath, stat: &Stat) -> bool {
-        self.recent.get(path).is_some_and(|(told, _)| told.czxid == node_of(path, stat).czxid)
+        self.told(path).is_some_and(|(told, _)| told.czxid == node_of(path, stat).czxid)
     }
 
     /// Tells whether somebody may watch the directory above.
     pub(super) fn is_watched(&self, path: &ZnodePath) -> bool {
         let parent = path.parent();
         parent.is_some_and(|parent| self.changes.inodes.known(&parent).iter().any(Known::is_watchable_dir))
-    }
-
-    fn make(&mut self, node: Node, stat: &Stat) -> Goes {
-        let deed = match node.face {
-            Face::Directory => Deed::MakeDir,
-            _ => Deed::Create { write: stat.mzxid > stat.czxid },
-        };
-        self.act(deed, node.clone(), stat)?;
-        self.changes.inodes.tell_name(&node.path, true);
-        self.recent.is(node, stat.mzxid);
-        Ok(())
-    }
-
-    fn set(&mut self, node: Node, stat: &Stat) -> Goes {
-        self.act(Deed::Modify, node.clone(), stat)?;
-        self.recent.is(node, stat.mzxid);
-        Ok(())
-    }
-
-    /// The data of a directory is the file `@data` in it.
-    fn set_data_of_directory(&mut self, path: &ZnodePath, stat: &Stat) -> Goes {
-        let czxid = if path.is_root() { stat.czxid } else { node_of(path, stat).czxid };
-        let node = Node { path: path.clone(), czxid, face: Face::View(View::Data) };
-        self.act(Deed::Modify, node, stat)?;
-        self.recent.is(node_of(path, stat), stat.mzxid);
-        Ok(())
-    }
-
-    pub(super) fn remove(&mut self, node: Node) -> Goes {
-        let deed = if node.face == Face::Directory { Deed::RemoveDir } else { Deed::Unlink };
-        let (ino, path) = (self.ino_of(&node), node.path.clone());
-        self.act(deed, node, &Stat::default())?;
-        self.changes.inodes.tell_gone(ino);
-        self.changes.inodes.tell_name(&path, false);
-        self.recent.is_gone(&path);
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::fs::own::Mark;
 use crate::mapping::{Kind, ZnodePath, Zxid};
 use crate::session::Change;
 
@@ -26,6 +27,8 @@ pub struct Tiding {
     pub kind: Option<Kind>,
     /// All transactions up to this one were announced before.
     pub after: Zxid,
+    /// When it was announced, on the clock of this mount's own changes.
+    pub mark: Mark,
     /// Its place among all changes.
     pub number: u64,
 }
@@ -228,6 +231,7 @@ mod tests {
             change: Some(change),
             kind: None,
             after: Zxid(after),
+            mark: Mark::default(),
             number: 0,
         }
     }

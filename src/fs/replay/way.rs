@@ -3,48 +3,105 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 
-use super::act::{Act, Deed, Step};
-use super::teller::{Ended, Goes, Now, Teller};
+use super::act::{Act, Deed, Outcome, Step};
+use super::teller::{Ended, Found, Goes, Now, Teller, node_of};
 use crate::fs::inode::{Face, Ino, Known, Node};
+use crate::fs::own::Mark;
 use crate::mapping::path::NAME_MAX;
 use crate::mapping::{Stat, View, ZnodePath};
 use crate::session::Store;
 
 impl<S: Store> Teller<S> {
-    /// Tells that something in a directory was missed.
-    pub(super) fn touch(&self, node: Node) -> Goes {
-        self.act(Deed::Touch, node, &Stat::default())
+    /// Tells that a znode is there that was seen then.
+    pub(super) fn make(&mut self, node: Node, stat: &Stat, seen: Mark) -> Goes {
+        let (mut node, mut stat, mut seen) = (node, *stat, seen);
+        loop {
+            let deed = match node.face {
+                Face::Directory => Deed::MakeDir,
+                _ => Deed::Create { write: stat.mzxid > stat.czxid },
+            };
+            if !matches!(self.act(deed, node.clone(), &stat, seen)?, Outcome::Outrun) {
+                break;
+            }
+            // This mount has removed it, or one before it.
+            let path = node.path.clone();
+            match self.look_at(&path)? {
+                Some(Found { now: Now::Is(now), seen: then, .. }) if !self.changes.own.has_made(&path) => {
+                    (node, stat, seen) = (node_of(&path, &now), now, then);
+                }
+                _ => return Ok(()),
+            }
+        }
+        self.changes.inodes.tell_name(&node.path, true);
+        self.recent.is(node, stat.mzxid, seen);
+        Ok(())
     }
 
-    /// Has an act performed.
-    pub(super) fn act(&self, deed: Deed, node: Node, stat: &Stat) -> Goes {
-        let above = if is_data(&node) { Some(node.path.clone()) } else { node.path.parent() };
-        let mut dirs = above.map(|above| self.changes.inodes.known(&above)).unwrap_or_default();
-        dirs.retain(Known::is_watchable_dir);
-        if dirs.len() < 2 {
-            return self.act_in(deed, node, stat, None);
+    pub(super) fn set(&mut self, node: Node, stat: &Stat, seen: Mark) -> Goes {
+        self.act(Deed::Modify, node.clone(), stat, seen)?;
+        self.recent.is(node, stat.mzxid, seen);
+        Ok(())
+    }
+
+    /// The data of a directory is the file `@data` in it.
+    pub(super) fn set_data_of_directory(&mut self, path: &ZnodePath, stat: &Stat, seen: Mark) -> Goes {
+        let czxid = if path.is_root() { stat.czxid } else { node_of(path, stat).czxid };
+        let node = Node { path: path.clone(), czxid, face: Face::View(View::Data) };
+        self.act(Deed::Modify, node, stat, seen)?;
+        self.recent.is(node_of(path, stat), stat.mzxid, seen);
+        Ok(())
+    }
+
+    /// Tells that an incarnation is gone, as was seen then.
+    pub(super) fn remove(&mut self, node: Node, seen: Mark) -> Goes {
+        let deed = if node.face == Face::Directory { Deed::RemoveDir } else { Deed::Unlink };
+        let (ino, path) = (self.ino_of(&node), node.path.clone());
+        let outcome = self.act(deed, node, &Stat::default(), seen)?;
+        self.changes.inodes.tell_gone(ino);
+        if let Outcome::Outrun = outcome {
+            return Ok(());
         }
-        // A directory that was renamed here, and the new incarnation of it that was looked up since: both may be watched.
-        for dir in dirs {
-            self.act_in(deed, node.clone(), stat, Some(dir))?;
+        self.changes.inodes.tell_name(&path, false);
+        self.recent.is_gone(&path);
+        if let Outcome::Told { succeeded: true } = outcome
+            && let Some(Found { now: Now::Is(stat), seen, .. }) = self.look_at(&path)?
+        {
+            // They were told of the end of the last one after the creation of this one.
+            self.make(node_of(&path, &stat), &stat, seen)?;
         }
         Ok(())
     }
 
-    fn act_in(&self, deed: Deed, node: Node, stat: &Stat, dir: Option<Known>) -> Goes {
-        let path = node.path.clone();
-        let Some(steps) = self.steps(node, stat, dir)? else { return Ok(()) };
-        match self.stage.perform(Act { deed, steps }) {
-            None => Err(Ended),
-            Some(Ok(())) => {
-                tracing::trace!(%path, ?deed, "told");
-                Ok(())
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%path, ?deed, %error, "nobody is told");
-                Ok(())
-            }
+    /// Tells that something in a directory was missed.
+    pub(super) fn touch(&self, node: Node) -> Goes {
+        self.act(Deed::Touch, node, &Stat::default(), Mark::default()).map(drop)
+    }
+
+    /// Has an act performed that tells of what was seen then.
+    pub(super) fn act(&self, deed: Deed, node: Node, stat: &Stat, seen: Mark) -> Goes<Outcome> {
+        let above = if is_data(&node) { Some(node.path.clone()) } else { node.path.parent() };
+        let mut dirs = above.map(|above| self.changes.inodes.known(&above)).unwrap_or_default();
+        dirs.retain(Known::is_watchable_dir);
+        if dirs.len() < 2 {
+            return self.act_in(deed, node, stat, seen, None);
         }
+        // A directory that was renamed here, and the new incarnation of it that was looked up since: both may be watched.
+        let mut outcome = Outcome::Told { succeeded: false };
+        for dir in dirs {
+            outcome = self.act_in(deed, node.clone(), stat, seen, Some(dir))?;
+        }
+        Ok(outcome)
+    }
+
+    fn act_in(&self, deed: Deed, node: Node, stat: &Stat, seen: Mark, dir: Option<Known>) -> Goes<Outcome> {
+        let path = node.path.clone();
+        let Some(steps) = self.steps(node, stat, dir)? else { return Ok(Outcome::Told { succeeded: false }) };
+        let outcome = self.stage.perform(Act { deed, steps, seen }).ok_or(Ended)?;
+        match &outcome {
+            Outcome::Failed(error) => tracing::debug!(%path, ?deed, %error, "nobody is told"),
+            outcome => tracing::trace!(%path, ?deed, ?outcome, "told"),
+        }
+        Ok(outcome)
     }
 
     /// The inode that a node is or will be.
@@ -72,7 +129,7 @@ impl<S: Store> Teller<S> {
                 Some(known) => (known.ino, known.node),
                 // The kernel has forgotten it, and yet knows what is below.
                 None => match self.look(HashSet::from([path.clone()]))?.get(&path) {
-                    Some(Now::Is(stat)) => {
+                    Some(Found { now: Now::Is(stat), .. }) => {
                         let node = Node { path: path.clone(), czxid: stat.czxid, face: Face::Directory };
                         (node.ino(), node)
                     }
