@@ -28,7 +28,7 @@ use self::reply::{
 use self::run::{
     Operation, close, forget_entry, nothing, take_back_created, take_back_made, take_back_renamed, take_back_written,
 };
-use super::core::{Caller, Core, Created, Lock, Range, RenameMode, Result, Wanted, Written};
+use super::core::{Attr, Caller, Core, Created, Entry, Lock, Range, RenameMode, Result, Wanted, Written};
 use super::handle::Fh;
 use super::inode::Ino;
 use super::lock::{Cancel, Mode, patience};
@@ -66,19 +66,32 @@ impl<S: Store> Adapter<S> {
         self.stage.is_actor(request.pid())
     }
 
-    /// Reads a stream. A read that a signal ends is dropped, so that it takes no lines.
+    /// Answers the thread that makes the kernel tell what others change, with the attributes of now.
+    fn reply_to_replay(&self, reply: ReplyEntry, result: Result<Entry>) {
+        reply_entry(reply)(result.map(|entry| Entry { attributes: self.core.repaint(entry.attributes), ..entry }));
+    }
+
+    /// Reads a stream. A read that a signal ends is dropped, so that it takes no lines. Lines are given out when what the kernel
+    /// keeps is no older than they are.
     fn read_stream(&self, request: &Request, stream: Arc<Stream>, size: usize, flags: OpenFlags, reply: ReplyData) {
+        let changes = self.core.changes().clone();
         match stream.try_read(size) {
-            Some(data) => reply.data(&data),
+            Some(data) if changes.notices.are_delivered() => reply.data(&data),
+            Some(data) => drop(self.runtime.spawn(async move {
+                changes.notices.delivered().await;
+                reply.data(&data);
+            })),
             None if flags.0 & libc::O_NONBLOCK != 0 => reply.error(fuser::Errno::EAGAIN),
             None => {
                 let caller = caller(request);
                 self.runtime.spawn(async move {
-                    tokio::select! {
+                    let data = tokio::select! {
                         biased;
-                        errno = patience::exhausted(caller) => reply.error(reply_errno(errno)),
-                        data = stream.read(size) => reply.data(&data),
-                    }
+                        errno = patience::exhausted(caller) => return reply.error(reply_errno(errno)),
+                        data = stream.read(size) => data,
+                    };
+                    changes.notices.delivered().await;
+                    reply.data(&data);
                 });
             }
         }
@@ -134,7 +147,8 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if self.is_replay(request) {
-            return reply_entry(reply)(self.stage.lookup(&self.core.changes().inodes, Ino(parent.0), name));
+            let found = self.stage.lookup(&self.core.changes().inodes, Ino(parent.0), name);
+            return self.reply_to_replay(reply, found);
         }
         let label = Label::named("lookup", request, parent, name);
         let (name, caller) = (name.to_owned(), caller(request));
@@ -148,7 +162,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         if self.is_replay(request) {
-            return reply_attr(reply)(self.stage.attributes(Ino(ino.0), self.core.paint_root()));
+            let found = self.stage.attributes(Ino(ino.0), self.core.paint_root());
+            let now = found.map(|attr| Attr { attributes: self.core.repaint(attr.attributes), ..attr });
+            return reply_attr(reply)(now);
         }
         let operation = |core: Arc<Core<S>>| async move { core.getattr(Ino(ino.0)).await };
         self.run(Label::new("getattr", request, ino), operation, reply_attr(reply), nothing);
@@ -177,7 +193,9 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         reply: ReplyAttr,
     ) {
         if self.is_replay(request) {
-            return reply_attr(reply)(self.stage.attributes(Ino(ino.0), self.core.paint_root()));
+            let found = self.stage.attributes(Ino(ino.0), self.core.paint_root());
+            let now = found.map(|attr| Attr { attributes: self.core.repaint(attr.attributes), ..attr });
+            return reply_attr(reply)(now);
         }
         let times = [atime, mtime];
         let wanted = Wanted {
@@ -209,7 +227,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         if self.is_replay(request) {
-            return reply_entry(reply)(self.stage.make(self.core.changes(), Ino(parent.0), name));
+            return self.reply_to_replay(reply, self.stage.make(self.core.changes(), Ino(parent.0), name));
         }
         let label = Label::named("mkdir", request, parent, name);
         let name = name.to_owned();
@@ -297,7 +315,7 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
         if self.is_replay(request) {
             return match self.stage.make(self.core.changes(), Ino(parent.0), name) {
                 Ok(entry) => {
-                    let attr = file_attr(&entry.attributes);
+                    let attr = file_attr(&self.core.repaint(entry.attributes));
                     reply.created(&entry.ttl, &attr, Generation(0), FileHandle(REPLAY.0), REPLAY_FLAGS);
                 }
                 Err(errno) => reply.error(reply_errno(errno)),

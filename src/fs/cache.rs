@@ -165,14 +165,19 @@ impl Cache {
         self.inner().before_gap
     }
 
-    /// The kind of a znode, if that is known. Does not count as a use.
-    pub fn kind(&self, path: &ZnodePath) -> Option<Kind> {
-        self.inner().entries.get(path).and_then(|entry| entry.stat).map(|stat| stat.kind())
+    /// The Stat of a znode, if one is known, of whatever age. Does not count as a use.
+    pub fn known(&self, path: &ZnodePath) -> Option<Stat> {
+        self.inner().entries.get(path).and_then(|entry| entry.stat)
     }
 
-    /// The transaction that last set a znode's data, if that is known. Does not count as a use.
+    /// The kind of a znode, if that is known.
+    pub fn kind(&self, path: &ZnodePath) -> Option<Kind> {
+        self.known(path).map(|stat| stat.kind())
+    }
+
+    /// The transaction that last set a znode's data, if that is known.
     pub fn zxid(&self, path: &ZnodePath) -> Option<Zxid> {
-        self.inner().entries.get(path).and_then(|entry| entry.stat).map(|stat| stat.mzxid)
+        self.known(path).map(|stat| stat.mzxid)
     }
 
     /// The Stat of a znode.

@@ -87,6 +87,9 @@ impl Notices {
 
     /// Waits until the kernel has been told all that was added so far, for whoever must not see what is older; not for ever.
     pub async fn delivered(&self) {
+        if self.are_delivered() {
+            return;
+        }
         let wanted = self.queue().added;
         let delivered = async {
             loop {
@@ -101,6 +104,12 @@ impl Notices {
         if tokio::time::timeout(LONG, delivered).await.is_err() {
             tracing::warn!("the kernel takes no notice of changes for {LONG:?}");
         }
+    }
+
+    /// Tells whether the kernel has been told all that was added so far.
+    pub fn are_delivered(&self) -> bool {
+        let queue = self.queue();
+        !queue.open || queue.told >= queue.added
     }
 
     fn has_told(&self, number: u64) -> bool {

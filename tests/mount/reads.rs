@@ -26,9 +26,36 @@ fn a_pass_is_one_version() {
     world.run2("printf bbbbbbbbbbbb > f");
     world.run("cat f >/dev/null");
     assert_eq!(next(&mut file, 100), "aaaaaaa", "the rest of the version that was begun");
+    assert_eq!(next(&mut file, 100), "", "the end of it, also for who was given less than was asked for");
     assert_eq!(next(&mut file, 100), "bb", "the end was told, so this goes on as tail -f does");
     file.seek(SeekFrom::Start(0)).unwrap();
-    assert_eq!(next(&mut file, 100), "bbbbbbbbbbbb");
+    assert_eq!(next(&mut file, 3), "bbb");
+    // Here it is empty from now on, and yet the beginning alone was never a value.
+    let cut = File::options().write(true).truncate(true).open(world.one.join("f")).unwrap();
+    assert_eq!(next(&mut file, 100), "bbbbbbbbb");
+    assert_eq!(next(&mut file, 100), "");
+    file.seek(SeekFrom::Start(0)).unwrap();
+    assert_eq!(next(&mut file, 100), "");
+    drop(cut);
+}
+
+#[test]
+fn cat_prints_whole_values_while_others_write() {
+    let world = World::new("cat");
+    put(world.one.join("f"), "short\n");
+    // A longer one comes between the two reads of each cat, the second of which is to tell the end.
+    let script = "import os, sys
+f = os.open('f', os.O_RDONLY)
+first = os.read(f, 131072)
+os.write(1, b'read\\n')
+while not os.path.exists('go'): pass
+rest = os.read(f, 131072)
+sys.stdout.write((first + rest).decode())
+";
+    let cat = world.one.script(rig::Shell::Bash, "exec /usr/bin/python3 -c \"$1\"").arg(script).start();
+    until("it has read", || cat.stdout() == "read\n");
+    world.run2("echo a longer value > f; touch go");
+    assert_eq!(cat.wait().success().stdout, "read\nshort\n");
 }
 
 #[test]
@@ -64,7 +91,7 @@ fn passes_in_small_pieces_are_whole_while_others_write() {
     writer.wait().success();
 }
 
-// > A read at the start, or at the end once that was reached, takes a newer version, so that `tail -f` works.
+// > A read at the start takes a newer version, and so does one at the end after one that found nothing there, so that `tail -f` works.
 #[test]
 fn tail_follows() {
     let world = World::new("tail");

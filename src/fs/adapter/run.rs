@@ -50,7 +50,15 @@ impl<S: Store> Adapter<S> {
     {
         let core = self.core.clone();
         let abandoned = Arc::new(AtomicBool::new(false));
-        let mut operation: Operation<T> = Box::pin(own::for_caller(abandoned.clone(), operation(core.clone())));
+        let mut operation: Operation<T> = {
+            let (core, operation) = (core.clone(), own::for_caller(abandoned.clone(), operation(core.clone())));
+            Box::pin(async move {
+                let result = operation.await;
+                // Who learns of a change from an answer does not find what is older in what the kernel keeps.
+                core.changes().notices.delivered().await;
+                result
+            })
+        };
         let _context = self.runtime.enter();
         // The waker does nothing: a task that goes on with the operation polls it at once with its own.
         if let Poll::Ready(result) = operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

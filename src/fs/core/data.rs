@@ -1,7 +1,8 @@
 //! Reading files.
 //!
 //! A handle reads one version: a pass from offset 0 to the end never mixes two. A newer version may be taken by a read at
-//! offset 0, and by one at the end after the end was told, so that `tail -f` goes on.
+//! offset 0, and by one at the end after one that found nothing there, so that `tail -f` goes on. A read that found less than
+//! was asked for has not told the end: cat and most libraries read on until they get nothing.
 
 use bytes::Bytes;
 
@@ -46,7 +47,12 @@ impl<S: Store> Core<S> {
         if let Some(dirty) = &cursor.dirty {
             return Ok(Bytes::copy_from_slice(edit::slice(dirty, offset, size)));
         }
-        if file.file.is_truncated() || self.drafts.get(file.ino).is_some() {
+        if file.file.is_truncated() {
+            // A pass that another program has begun goes on with its version: the beginning alone would be a torn value.
+            let begun = cursor.base.as_ref().filter(|_| offset > 0 && cursor.claim.is_none());
+            return Ok(begun.map(|(data, _)| part(data, offset, size)).unwrap_or_default());
+        }
+        if self.drafts.get(file.ino).is_some() {
             return Ok(Bytes::new());
         }
         let at_end = cursor.base.as_ref().is_none_or(|(data, _)| offset >= data.len() as u64);
@@ -55,7 +61,7 @@ impl<S: Store> Core<S> {
         }
         let data = cursor.base.as_ref().map(|(data, _)| data.clone()).unwrap_or_default();
         let read = part(&data, offset, size);
-        cursor.ended = read.len() < size;
+        cursor.ended = read.is_empty();
         Ok(read)
     }
 

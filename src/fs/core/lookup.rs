@@ -129,6 +129,19 @@ impl<S: Store> Core<S> {
         if node.czxid == HIDDEN { self.painter.hidden(ino) } else { self.painter.znode(ino, &node.face, stat, None) }
     }
 
+    /// The attributes that an inode has by now, if they are known, else these. The kernel shows whatever it is told to everybody
+    /// for a moment, and may have shown newer ones.
+    pub(in crate::fs) fn repaint(&self, attributes: Attributes) -> Attributes {
+        let (ino, inodes) = (attributes.ino, &self.changes.inodes);
+        let Some(node) = inodes.node(ino).filter(|node| !node.path.is_root()) else { return attributes };
+        let Some(stat) = self.changes.cache.known(&node.path) else { return attributes };
+        if !is_same(&node, &stat) || node.face != face_of(&stat) {
+            return attributes;
+        }
+        let now = self.painter.znode(ino, &node.face, &stat, inodes.touched(ino));
+        if inodes.is_truncated(ino) { Attributes { size: 0, ..now } } else { now }
+    }
+
     /// The attributes of the root.
     pub(in crate::fs) fn paint_root(&self) -> Attributes {
         self.painter.root(self.changes.inodes.touched(Ino::ROOT).unwrap_or(self.mounted))

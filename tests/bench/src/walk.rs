@@ -115,15 +115,8 @@ fn walk(witness: &Witness, client: &Client) {
 fn memory(server: &Server) {
     let mount = Mount::options(&server.address()).o("cache=256M").mount();
     mount.bash("ls > /dev/null").success();
-    let before = resident(mount.pid());
+    let before = mount.resident();
     mount.bash("ls -l flat > /dev/null").success();
-    let after = resident(mount.pid());
+    let after = mount.resident();
     println!("memory after ls -l of 100,000: {} bytes a znode", after.saturating_sub(before) / 100_000);
-}
-
-/// The resident memory of a process, in bytes.
-fn resident(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running daemon");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("kilobytes") * 1024
 }

@@ -123,6 +123,13 @@ impl Mount {
         self.daemon().process.pid()
     }
 
+    /// The daemon's resident memory, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running daemon");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().next().and_then(|kilobytes| kilobytes.parse::<u64>().ok()).expect("kilobytes") * 1024
+    }
+
     /// Whether the daemon runs.
     pub fn is_running(&self) -> bool {
         self.daemon().process.status().is_none()

@@ -110,9 +110,11 @@ async fn a_pass_never_mixes_two_versions() {
     assert_eq!(&one.core.read(fh, 0, 3).await.unwrap()[..], b"123");
     two.write("f", "abcdefgh").await.unwrap();
     assert_eq!(&one.core.read(fh, 3, 3).await.unwrap()[..], b"45");
+    assert_eq!(&one.core.read(fh, 5, 3).await.unwrap()[..], b"", "less than was asked for is not the end");
     assert_eq!(&one.core.read(fh, 5, 3).await.unwrap()[..], b"fgh", "the end was told: what came since");
     assert_eq!(&one.core.read(fh, 0, 99).await.unwrap()[..], b"abcdefgh");
     two.write("f", "abcdefghi").await.unwrap();
+    assert_eq!(&one.core.read(fh, 8, 99).await.unwrap()[..], b"");
     assert_eq!(&one.core.read(fh, 8, 99).await.unwrap()[..], b"i");
 }
 
