@@ -8,7 +8,7 @@ use super::notify::Notices;
 use super::own::Own;
 use super::replay::{Tiding, Tidings};
 use super::streams::Streams;
-use crate::mapping::Zxid;
+use crate::mapping::{Kind, Zxid};
 use crate::session::{Change, Event, Sink};
 
 /// The state that changes of the tree act on. A store gets it as its [`Sink`], the file system as its memory.
@@ -62,17 +62,18 @@ pub const MARK: &str = "zkmount-makes-a-directory";
 
 impl Changes {
     /// Hands a change over to those who tell the kernel's watchers, if there can be any.
-    fn tell(&self, tiding: Tiding) {
+    /// `above` is what the path above was before.
+    fn tell(&self, tiding: Tiding, above: Option<Kind>) {
         if !self.tidings.is_open() {
             return;
         }
         let path = tiding.path.clone();
-        let (watchable, in_file) = self.inodes.is_watchable(&path);
-        if in_file
+        let (watchable, may_turn) = self.inodes.is_watchable(&path);
+        if may_turn
             && tiding.is(Change::Created)
             && let Some(parent) = path.parent()
         {
-            self.tidings.push(Tiding { path: parent, change: None, kind: None, ..tiding.clone() });
+            self.tidings.push(Tiding { path: parent, change: None, kind: above, ..tiding.clone() });
         }
         if watchable {
             self.own.sort(&path, tiding, |tiding| self.tidings.push(tiding));
@@ -82,9 +83,12 @@ impl Changes {
 
 impl Sink for Changes {
     fn event(&self, event: Event) {
-        let before = match &event {
-            Event::Node { path, change: Change::Deleted, .. } => self.cache.kind(path),
-            _ => None,
+        let (before, above) = match &event {
+            Event::Node { path, change: Change::Created, .. } => {
+                (None, path.parent().and_then(|parent| self.cache.kind(&parent)))
+            }
+            Event::Node { path, .. } => (self.cache.kind(path), None),
+            _ => (None, None),
         };
         let after = self.cache.latest();
         self.cache.apply(&event);
@@ -106,7 +110,7 @@ impl Sink for Changes {
                 }
                 let mark = self.own.mark();
                 let (path, change) = (path.clone(), Some(*change));
-                self.tell(Tiding { path, change, kind: before, after, mark, number: 0 });
+                self.tell(Tiding { path, change, kind: before, after, mark, number: 0 }, above);
             }
             Event::Gap | Event::Blind => {
                 self.inodes.doubt();

@@ -88,16 +88,21 @@ impl Inodes {
     }
 
     /// Tells whether somebody may watch what happens at a path: there, or in the directory above. The second tells whether
-    /// the path above is known as a file.
+    /// they may believe that the path above is a file.
     pub fn is_watchable(&self, path: &ZnodePath) -> (bool, bool) {
         let table = self.table();
         let alive = |inode: &Inode| inode.asked && !inode.gone;
         let here = table.here(path).any(|(_, inode)| is_znode(inode) && alive(inode));
-        let parent = path.parent();
-        let above = |face| {
-            parent.as_ref().is_some_and(|parent| table.here(parent).any(|(_, i)| alive(i) && i.node.face == face))
+        let knows = |path: Option<&ZnodePath>, face| {
+            path.is_some_and(|path| table.here(path).any(|(_, i)| alive(i) && i.node.face == face))
         };
-        (here || above(Face::Directory), above(Face::File))
+        let parent = path.parent();
+        let in_directory = knows(parent.as_ref(), Face::Directory);
+        let in_file = knows(parent.as_ref(), Face::File);
+        // They know it from a listing, or were told of it.
+        let is_listed =
+            || !in_directory && knows(parent.as_ref().and_then(ZnodePath::parent).as_ref(), Face::Directory);
+        (here || in_directory, in_file || is_listed())
     }
 
     /// Those who watch were told that an inode is gone.

@@ -118,9 +118,10 @@ impl<S: Store> Teller<S> {
             let ends = items.iter().any(is_end) || self.changes.tidings.ends(&tiding.path);
             match tiding.change {
                 Some(Change::Created) => self.created(&tiding.path, found, ends)?,
+                Some(Change::Modified) if self.turned(&tiding.path, found, tiding.kind)? => {}
                 Some(Change::Modified) => self.modified(&tiding.path, found, ends)?,
                 Some(Change::Deleted) => self.ended(&tiding, found)?,
-                None => drop(self.turned(&tiding.path, found)?),
+                None => drop(self.turned(&tiding.path, found, tiding.kind)?),
             }
         }
         Ok(())
@@ -223,7 +224,7 @@ impl<S: Store> Teller<S> {
 
     /// A znode's data was set. `ends` says that an end of it, or of the one before, is yet to be told.
     pub(super) fn modified(&mut self, path: &ZnodePath, found: &Found, ends: bool) -> Goes {
-        if self.turned(path, found)? {
+        if self.turned(path, found, None)? {
             return Ok(());
         }
         let known = self.changes.inodes.known(path);
@@ -307,22 +308,29 @@ impl<S: Store> Teller<S> {
         if self.olds(path, found).is_empty() {
             // A comparison has told of it, or it came and went before that.
             let compared = tiding.number <= self.compared && self.changes.inodes.believes(path) == Some(false);
-            // The kernel has told of the end of a later one.
-            if compared || self.changes.own.has_removed(path, tiding.mark) {
+            // The kernel has told of the end of a later one, after which they were told of no other.
+            let outrun = self.told(path).is_none() && self.changes.own.has_removed(path, tiding.mark);
+            if compared || outrun {
                 return Ok(());
             }
         }
         self.deleted(path, tiding.kind, found)
     }
 
-    /// Tells that a file has become a directory, or the other way round; true if it has.
-    fn turned(&mut self, path: &ZnodePath, found: &Found) -> Goes<bool> {
+    /// Tells that a file has become a directory, or the other way round; true if it has. `kind` is what it was, if that is
+    /// known, for those who know it from a listing.
+    fn turned(&mut self, path: &ZnodePath, found: &Found, kind: Option<Kind>) -> Goes<bool> {
         let Now::Is(stat) = &found.now else { return Ok(false) };
         let node = node_of(path, stat);
         let known = self.known(path, found).into_iter().filter(|known| !known.gone).map(|known| known.node);
         let told = self.told(path).map(|(told, _)| told);
         let other = |known: &Node| known.czxid == stat.czxid && known.face != node.face;
-        match known.chain(told).find(other) {
+        let mut olds: Vec<Node> = known.chain(told).filter(|known| known.czxid == stat.czxid).collect();
+        if olds.is_empty() && self.is_watched(path) && self.changes.inodes.believes(path) == Some(true) {
+            let face = kind.map(|kind| if kind == Kind::File { Face::File } else { Face::Directory });
+            olds.extend(face.map(|face| Node { path: path.clone(), czxid: stat.czxid, face }));
+        }
+        match olds.into_iter().find(other) {
             Some(old) if !path.is_root() => {
                 self.remove(old, found.seen)?;
                 self.make(node, stat, found.seen)?;

@@ -17,7 +17,7 @@ use crate::fs::inode::Ino;
 use crate::fs::options::Options;
 use crate::mapping::Zxid;
 use crate::session::memory::{Memory, MemoryTree};
-use crate::session::{CreateMode, Creation};
+use crate::session::{Change, CreateMode, Creation};
 
 type Program = Box<dyn FnOnce(&Mount) + Send>;
 
@@ -214,6 +214,23 @@ fn what_is_made_and_removed_before_an_end_is_told() {
     mount.removes_dir("e");
     teller.tell_all();
     assert_eq!(mount.told(), ["CREATE e", "CREATE e", "DELETE e"]);
+}
+
+#[test]
+fn what_was_removed_in_the_place_of_another_is_told_in_pairs() {
+    let (mount, mut teller) = Mount::new();
+    mount.other_makes("/f", "1");
+    teller.tell_all();
+    mount.looks("f");
+    // It is removed by another one and made anew while a program of this mount is about to remove it.
+    let own = mount.changes.own(vec![(path("/f"), Change::Deleted)]);
+    mount.other_deletes("/f");
+    mount.other_makes("/f", "2");
+    mount.other_deletes("/f");
+    own.applied();
+    mount.tell("DELETE", "f");
+    teller.tell_all();
+    assert_eq!(mount.told(), ["CREATE f", "DELETE f", "CREATE f", "DELETE f"]);
 }
 
 #[test]

@@ -167,6 +167,10 @@ fn spawn_from_lasting_thread(mut command: Command) -> io::Result<Child> {
         if libc::getppid() != parent {
             libc::_exit(125);
         }
+        // What runs in the background of a script ignores these, and so would all that it starts.
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         Ok(())
     };
     unsafe { command.pre_exec(die_with_parent) };
