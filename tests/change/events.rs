@@ -1,5 +1,6 @@
 //! `@events`: streams of changes for scripts.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use rig::{Mode, Mount, Shell, Witness, kazoo, shared_server, until};
 
 use crate::helper::{directory, file, set};
+use crate::storm::{Quota, by_client, number};
 
 fn mounted(name: &str) -> (Mount, Witness, String) {
     let connect = shared_server().chroot(name);
@@ -68,32 +70,40 @@ fn the_changes_of_this_mount_are_in_its_streams_too() {
 #[test]
 fn opened_then_looked_then_read_misses_nothing() {
     let (mount, witness, connect) = mounted("nothing-missed");
-    // A writer that is faster than the shell, all the time.
+    // Writers that are faster than the shell, all the time, on few names: what was seen when it looked, and the last line of
+    // each name since, are what is there.
     let reader = r#"
         exec < d/@events
-        ls -1 d > seen.$$ 2>/dev/null || ls -1 d > "$OUT"
+        echo opened
+        ls -1 d | sed 's/^/seen /'
         while read -r event path; do
-            case $event in
-            create) echo "$path" >> "$OUT" ;;
-            delete) echo "-$path" >> "$OUT" ;;
-            resync) echo resync >> "$OUT" ;;
-            esac
+            echo "$event $path"
             [ "$path" = end ] && break
         done
     "#;
-    let reader = reader.replace("ls -1 d > seen.$$ 2>/dev/null || ", "");
-    let directory = rig::Workdir::new("seen");
-    let out = directory.path().join("names");
-    let writer = std::thread::spawn(move || {
-        kazoo(&connect, "for n in range(1500): zk.create_async('/d/n%04d' % n, b'x')\nzk.create('/d/last', b'x')", &[]);
+    let job = mount.script(Shell::Bash, reader).deadline(Duration::from_secs(300)).start();
+    let quota = Quota::of(number("CHANGE_COUNT", 2000) as usize);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (connect, quota) = (&connect, &quota);
+            scope.spawn(move || by_client(&Witness::connect(connect), &["/d".to_owned()], seed, quota));
+        }
     });
-    let job = mount.script(Shell::Bash, &reader).env("OUT", &out).start();
-    writer.join().unwrap();
     file(&witness, "/d/end", "");
-    job.wait().success();
-    let text = std::fs::read_to_string(&out).unwrap();
-    let names: std::collections::BTreeSet<&str> = text.lines().collect();
-    assert!(!names.contains("resync"));
+    let output = job.wait().success();
+    let lines = output.lines();
+    assert_eq!(lines[0], "opened");
+    let mut names = BTreeSet::new();
+    for line in &lines[1..] {
+        match line.split_once(' ').unwrap() {
+            // What is below a name is another one's.
+            (_, name) if name.contains('/') => {}
+            ("seen" | "create", name) => drop(names.insert(name)),
+            ("delete", name) => drop(names.remove(name)),
+            ("modify", _) => {}
+            _ => panic!("{line}"),
+        }
+    }
     assert_eq!(names.into_iter().collect::<Vec<_>>(), witness.children("/d").unwrap());
 }
 

@@ -25,7 +25,7 @@ fn until_suspended(mount: &Mount) {
     });
 }
 
-fn until_live(mount: &Mount) {
+pub fn until_live(mount: &Mount) {
     until("changes are announced", || {
         fs::read_to_string(mount.join("@session")).is_ok_and(|text| text.contains("live=true"))
     });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rig::{Mount, Witness, shared_server};
 
 use crate::helper::{Watch, directory};
+use crate::storm::number;
 
 /// Changes without an end, as fast as one client makes them.
 fn storm(connect: &str, body: impl FnOnce()) {
@@ -42,14 +43,15 @@ fn kill_9_in_the_middle_of_telling_ends_the_daemon_at_once() {
     directory(&Witness::connect(&connect), "/d");
     storm(&connect, || {
         let mount = Mount::new(&connect);
-        for round in 0..12 {
+        for round in 0..number("CHANGE_KILLS", 8) {
             let watch = Watch::on(&[&mount.join("d")]);
             rig::until("changes are told", || watch.lines().len() > 3);
             // Somewhere in the middle.
-            std::thread::sleep(Duration::from_micros(700 * round));
+            std::thread::sleep(Duration::from_micros(700 * (round % 12)));
             mount.kill9();
             drop(watch);
             mount.restart();
+            assert!(std::fs::read_dir(mount.join("d")).is_ok(), "the mount point can be used again");
         }
     });
 }

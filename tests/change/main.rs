@@ -13,6 +13,8 @@ mod gap;
 mod helper;
 mod inotify;
 mod kill;
+mod overflow;
+mod rounds;
 mod scale;
 mod storm;
 mod tools;

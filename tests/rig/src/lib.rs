@@ -16,6 +16,7 @@
 
 mod ensemble;
 mod history;
+mod hold;
 mod jute;
 mod kazoo;
 mod mount;
@@ -33,6 +34,7 @@ mod workdir;
 
 pub use ensemble::Ensemble;
 pub use history::{Change, Transaction};
+pub use hold::HeldThread;
 pub use jute::Op;
 pub use kazoo::kazoo;
 pub use mount::{Mount, MountOptions};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::shell::{self, Output, Script};
 use crate::until::PATIENCE;
 use crate::workdir::{abort, detach, mounts_below};
-use crate::{Frozen, Process, Shell, Workdir};
+use crate::{Frozen, HeldThread, Process, Shell, Workdir};
 
 /// How long a daemon may take to end after it was asked to.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -153,6 +153,12 @@ impl Mount {
     /// but from a [`Job`](crate::Job): its answers wait.
     pub fn freeze(&self) -> Frozen {
         self.daemon().process.freeze()
+    }
+
+    /// Holds one thread of the daemon still, known by its name, until the guard is dropped.
+    #[track_caller]
+    pub fn hold(&self, thread: &str) -> HeldThread {
+        HeldThread::of(self.pid(), thread)
     }
 
     /// Unmounts as a user does, and returns how the daemon ended.
