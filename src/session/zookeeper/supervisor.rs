@@ -151,7 +151,9 @@ impl Shared {
             if lost && self.settings.on_lost == OnLost::Exit {
                 return None;
             }
-            let attempt = self.attempt(&servers, session.as_ref());
+            // A session that we believe to be over is not taken up to see whether a server answers: each time it is asked
+            // for, it begins its timeout anew, and where answers do not reach us it would never end, nor would its locks.
+            let attempt = self.attempt(&servers, session.as_ref().filter(|_| !lost));
             let opened = tokio::select! {
                 opened = attempt => opened,
                 () = over(&last.validity), if !lost => continue,
@@ -161,13 +163,19 @@ impl Shared {
                 }
             };
             match opened {
-                Ok(opened) if lost && session.is_some() => {
-                    tracing::info!(session = %last.session, "closing the session whose validity is over");
-                    opened.close(CLOSING).await;
-                    session = None;
-                    continue;
-                }
                 Ok(opened) => {
+                    if let Some(old) = session.as_ref().filter(|_| lost) {
+                        let buried = tokio::select! {
+                            buried = self.bury(&servers, old) => buried,
+                            () = self.closing() => false,
+                        };
+                        if !buried {
+                            opened.close(CLOSING).await;
+                            self.pause(&mut backoff).await;
+                            continue;
+                        }
+                        session = None;
+                    }
                     let info = opened.client.session().clone();
                     let validity = session.is_some().then(|| Arc::clone(&last.validity));
                     match self.set_up(opened, validity).await {
@@ -191,6 +199,26 @@ impl Shared {
                 () = over(&last.validity), if !lost => {}
                 () = self.closing() => {}
             }
+        }
+    }
+
+    /// Closes a session whose validity is over, now that servers answer; whether it is known to be dead.
+    async fn bury(&self, servers: &ConnectString, session: &zk::SessionInfo) -> bool {
+        match self.attempt(servers, Some(session)).await {
+            Ok(opened) => {
+                tracing::info!(session = %session.id(), "closing the session whose validity is over");
+                opened.close(CLOSING).await;
+                // The library calls it closed also when the connection failed meanwhile.
+                matches!(self.attempt(servers, Some(session)).await, Err(OpenError::Expired))
+            }
+            Err(error) => matches!(error, OpenError::Expired),
+        }
+    }
+
+    async fn pause(&self, backoff: &mut Backoff) {
+        tokio::select! {
+            () = sleep(backoff.pause()) => {}
+            () = self.closing() => {}
         }
     }
 
