@@ -3,8 +3,12 @@
 //! Scripts as users write them, on real mounts of a real ZooKeeper, whose servers and wires fail at the moment that matters.
 //! `FAULT_ROUNDS` repeats the rounds of lost replies.
 
+mod daemon;
+mod kill;
+mod loss;
 mod partition;
 mod place;
 mod replies;
+mod servers;
 mod silence;
 mod writes;

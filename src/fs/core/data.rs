@@ -11,7 +11,7 @@ use super::{Core, Result};
 use crate::error::Errno;
 use crate::fs::handle::{Cursor, Fh, Handle, OpenFile};
 use crate::mapping::{Stat, View, edit};
-use crate::session::Store;
+use crate::session::{Store, pinned};
 
 impl<S: Store> Core<S> {
     /// Reads from an open file.
@@ -57,7 +57,11 @@ impl<S: Store> Core<S> {
         }
         let at_end = cursor.base.as_ref().is_none_or(|(data, _)| offset >= data.len() as u64);
         if offset == 0 || cursor.base.is_none() || at_end && cursor.ended {
-            self.rebase(file, &mut cursor).await?;
+            match file.owner {
+                // What waits for a connection does not wait for another session.
+                Some(owner) => pinned(owner, self.rebase(file, &mut cursor)).await?,
+                None => self.rebase(file, &mut cursor).await?,
+            };
         }
         let data = cursor.base.as_ref().map(|(data, _)| data.clone()).unwrap_or_default();
         let read = part(&data, offset, size);

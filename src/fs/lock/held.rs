@@ -36,6 +36,11 @@ impl Held {
         !self.lost.swap(true, Ordering::SeqCst)
     }
 
+    /// Tells whether the lock was found to be lost.
+    pub fn was_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
     /// Tells whether the lock is lost: its session is not known to be alive. Once lost it stays so.
     pub fn is_lost(&self, now: &SessionView) -> bool {
         if !is_alive(self.session, now) {

@@ -18,7 +18,7 @@ use super::table::{Key, Locks};
 use crate::error::Errno;
 use crate::fs::handle::Fh;
 use crate::mapping::{SessionId, ZnodePath, Zxid};
-use crate::session::{CreateMode, Creation, SessionState, Store, StoreError};
+use crate::session::{CreateMode, Creation, SessionState, Store, StoreError, pinned};
 
 /// How often a waiter looks by itself while changes are announced: some servers announce none of a znode that the session
 /// may not read, as another client's contender may be.
@@ -211,7 +211,7 @@ impl<S: Store> Recipe<S> {
             if let Some(held) = self.already(claim) {
                 return Ok(held);
             }
-            let queue = match self.queue().await {
+            let queue = match pinned(entered.session, self.queue()).await {
                 Ok(queue) => queue,
                 // The queue goes on without a connection, as long as the session does.
                 Err(StoreError::TimedOut | StoreError::Unanswered | StoreError::Unknown) if claim.wait => {
@@ -238,7 +238,7 @@ impl<S: Store> Recipe<S> {
             let bell = bell.get_or_insert_with(|| self.locks.bells.hang(claim.key));
             bell.follow(&before);
             if self.already(claim).is_none() {
-                self.wait_for(&before, bell, cancel).await;
+                pinned(entered.session, self.wait_for(&before, bell, cancel)).await;
             }
         }
     }
@@ -251,7 +251,7 @@ impl<S: Store> Recipe<S> {
     /// Waits until another contender is gone, or there is another reason to look.
     async fn wait_for(&self, before: &ZnodePath, bell: &Bell, cancel: &Cancel) {
         loop {
-            if let Err(StoreError::NoNode) = self.store.exists(before).await {
+            if let Err(StoreError::NoNode | StoreError::SessionLost) = self.store.exists(before).await {
                 return;
             }
             let period = if self.store.session().live { SLOW } else { FAST };
