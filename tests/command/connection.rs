@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use rig::{Port, Proxy, Witness, shared_server};
+use rig::{Op, Port, Proxy, Witness, shared_server};
 
 use crate::place::{Place, refuses};
 
@@ -91,4 +91,18 @@ fn a_secret_shows_nowhere() {
         assert!(!text.contains("Sesame7"), "{file} has the secret");
     }
     assert!(!fs::read_to_string(&log).unwrap().is_empty());
+}
+
+#[test]
+fn a_connection_that_fails_at_once_is_not_the_last() {
+    let place = Place::new();
+    let ensemble = shared_server().chroot("again");
+    let proxy = Proxy::to(shared_server());
+    for op in [Op::Sync, Op::Exists, Op::AddWatch] {
+        let trap = proxy.trap().op(op).lose_reply();
+        place.zkmount(&[&proxy.instead_of(&ensemble)]).success();
+        assert!(trap.sprung(), "{op:?} was not asked for");
+        place.script("fusermount3 -u \"$1\"").run().success();
+        place.until_no_daemon();
+    }
 }

@@ -13,6 +13,7 @@ use super::clock::Boot;
 use super::link;
 use super::settings::{ConnectString, ConnectStringError, Settings};
 use super::spawner::Tasks;
+use super::wire::{self, Failure};
 use crate::mapping::{SessionId, ZnodePath};
 
 /// How long to wait for one server before the next is tried beside it.
@@ -219,27 +220,40 @@ pub async fn open(settings: &Settings, server: &str, session: Option<&zk::Sessio
     }
 }
 
-/// Makes sure that the chroot exists.
+/// Makes sure that the chroot exists; false when the connection failed under that.
 ///
 /// # Errors
 /// When it does not, or cannot be made.
-pub async fn check_chroot(client: &zk::Client, settings: &Settings) -> Result<(), ConnectError> {
-    let Some(chroot) = &settings.chroot else { return Ok(()) };
-    let failed = |error: zk::Error| ConnectError::Chroot(chroot.clone(), error.to_string());
+pub async fn check_chroot(client: &zk::Client, settings: &Settings) -> Result<bool, ConnectError> {
+    let Some(chroot) = &settings.chroot else { return Ok(true) };
+    match look_at_chroot(client, settings, chroot).await {
+        Ok(result) => result.map(|()| true),
+        Err(zk::Error::AuthFailed) => Err(ConnectError::AuthFailed),
+        Err(error) if matches!(wire::failure(&error), Failure::Lost) => Ok(false),
+        Err(error) => Err(ConnectError::Chroot(chroot.clone(), error.to_string())),
+    }
+}
+
+async fn look_at_chroot(
+    client: &zk::Client,
+    settings: &Settings,
+    chroot: &ZnodePath,
+) -> Result<Result<(), ConnectError>, zk::Error> {
     // A server that lags behind does not know yet of one that was made a moment ago.
-    client.sync("/").await.map_err(failed)?;
+    client.sync("/").await?;
     match client.check_stat("/").await {
         // Who may not look at it is told so, and that it exists.
-        Ok(Some(_)) | Err(zk::Error::NoAuth) => return Ok(()),
+        Ok(Some(_)) | Err(zk::Error::NoAuth) => return Ok(Ok(())),
         Ok(None) if settings.create_chroot => {}
-        Ok(None) => return Err(ConnectError::NoChroot(chroot.clone())),
-        Err(error) => return Err(failed(error)),
+        Ok(None) => return Ok(Err(ConnectError::NoChroot(chroot.clone()))),
+        Err(error) => return Err(error),
     }
-    let root =
-        client.clone().chroot("/").map_err(|_| ConnectError::Other("the library refuses the root".to_owned()))?;
-    let acl = super::wire::acl_to_wire(&settings.acl);
+    let Ok(root) = client.clone().chroot("/") else {
+        return Ok(Err(ConnectError::Other("the library refuses the root".to_owned())));
+    };
+    let acl = wire::acl_to_wire(&settings.acl);
     let options = zk::CreateMode::Persistent.with_acls(zk::Acls::new(&acl));
-    root.mkdir(chroot.as_str(), &options).await.map_err(failed)
+    root.mkdir(chroot.as_str(), &options).await.map(Ok)
 }
 
 /// The pauses between attempts.

@@ -47,7 +47,10 @@ pub async fn connect(shared: &Arc<Shared>) -> Result<First, ConnectError> {
             let server = probe(&servers, settings.operation_timeout).await?;
             reached = true;
             match open(settings, &server.endpoint(settings.tls.is_some()), None).await {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => match begin(shared, opened).await? {
+                    Some(first) => return Ok(first),
+                    None => tracing::debug!(address = %server.address, "the connection failed at once"),
+                },
                 Err(OpenError::AuthFailed) => return Err(ConnectError::AuthFailed),
                 Err(OpenError::Expired) => {}
                 Err(OpenError::Failed(error)) => tracing::debug!(address = %server.address, error, "no session yet"),
@@ -55,20 +58,33 @@ pub async fn connect(shared: &Arc<Shared>) -> Result<First, ConnectError> {
             sleep(backoff.pause()).await;
         }
     };
-    let opened = match tokio::time::timeout_at(deadline, attempts).await {
-        Ok(opened) => opened?,
-        Err(_) if reached => return Err(ConnectError::NotServing { servers: servers.servers() }),
-        Err(_) => return Err(no_answer(settings, &servers)),
-    };
-    let checked = tokio::time::timeout_at(deadline, check_chroot(&opened.client, settings)).await;
-    if let Err(error) = checked.unwrap_or_else(|_| Err(no_answer(settings, &servers))) {
-        opened.close(CLOSING).await;
-        return Err(error);
+    match tokio::time::timeout_at(deadline, attempts).await {
+        Ok(first) => first,
+        Err(_) if reached => Err(ConnectError::NotServing { servers: servers.servers() }),
+        Err(_) => Err(no_answer(settings, &servers)),
+    }
+}
+
+/// Makes the first connection ready; none when it failed under that, which another one may not.
+async fn begin(shared: &Arc<Shared>, opened: Opened) -> Result<Option<First>, ConnectError> {
+    match check_chroot(&opened.client, &shared.settings).await {
+        Ok(true) => {}
+        Ok(false) => {
+            opened.tasks.end().await;
+            return Ok(None);
+        }
+        Err(error) => {
+            opened.close(CLOSING).await;
+            return Err(error);
+        }
     }
     let session = opened.client.session().clone();
     match shared.set_up(opened, None).await {
-        Ok(link) => Ok(First { link, session }),
-        Err(error) => Err(ConnectError::Other(error.to_string())),
+        Ok(link) => Ok(Some(First { link, session })),
+        Err(error) => {
+            tracing::debug!(%error, "the first connection could not be set up");
+            Ok(None)
+        }
     }
 }
 
