@@ -10,6 +10,13 @@ pub fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The processor time of a process so far, of all its threads that are alive.
+pub fn processor(pid: i32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a running process").flatten();
+    let times = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+    times.filter_map(|times| times.split(' ').next()?.parse().ok()).map(Duration::from_nanos).sum()
+}
+
 /// Times of the same thing, sorted.
 pub struct Spread(Vec<Duration>);
 
@@ -19,6 +26,11 @@ impl Spread {
         let mut times: Vec<Duration> = times.into_iter().collect();
         times.sort_unstable();
         Spread(times)
+    }
+
+    /// The shortest.
+    pub fn best(&self) -> Duration {
+        self.0[0]
     }
 
     /// The time that so many of a hundred do not exceed.

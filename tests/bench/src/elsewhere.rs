@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rig::{Mode, Mount, Server, Witness};
 use zookeeper_client::{AddWatchMode, EventType};
 
-use crate::clock::now;
+use crate::clock::{now, processor};
 use crate::report::{ratio, show};
 
 /// Changes each second, if the server can do so many.
@@ -34,7 +34,7 @@ pub fn run() {
 
     change(&witness, Duration::from_secs(1));
     thread::sleep(Duration::from_secs(2));
-    let (memory, cpu, events) = (mount.resident(), cpu_time(mount.pid()), seen.load(Ordering::SeqCst));
+    let (memory, cpu, events) = (mount.resident(), processor(mount.pid()), seen.load(Ordering::SeqCst));
     let began = Instant::now();
     let sets = change(&witness, Duration::from_secs(SECONDS as u64));
     let took = began.elapsed();
@@ -46,7 +46,7 @@ pub fn run() {
     let patience = Duration::from_secs(300);
     let theirs = lag(raw.recv_timeout(patience).expect("the raw watch hears of the end"));
     let ours = lag(stream.recv_timeout(patience).expect("the mount hears of the end"));
-    let used = cpu_time(mount.pid()) - cpu;
+    let used = processor(mount.pid()) - cpu;
     println!("changes elsewhere: {sets} in {}, {:.0} a second", show(took), sets as f64 / took.as_secs_f64());
     println!("  the raw watch was behind by {behind} of them when the last one was committed");
     ratio("from the last change to its being known", ours, "raw watch", theirs);
@@ -121,14 +121,4 @@ fn watch(server: &Server) -> (Arc<AtomicU64>, mpsc::Receiver<u64>) {
         }
     });
     (seen, receiver)
-}
-
-/// The processor time of a process so far.
-fn cpu_time(pid: i32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running daemon");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |place: usize| fields[place].parse::<u64>().expect("ticks");
-    // SAFETY: it only asks for a number.
-    let each = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
-    Duration::from_millis((ticks(11) + ticks(12)) * 1000 / each)
 }

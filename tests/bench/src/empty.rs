@@ -27,7 +27,7 @@ const FILE: INodeNo = INodeNo(2);
 /// The file system, mounted until this is dropped.
 pub struct Empty {
     path: PathBuf,
-    _process: Arc<Process>,
+    process: Arc<Process>,
     _workdir: Workdir,
 }
 
@@ -41,7 +41,12 @@ impl Empty {
         command.arg(ARGUMENT).arg(&path).stdin(Stdio::null());
         let process = Process::spawn(command).expect("the benchmark can be run");
         until("the empty file system answers", || path.join("f").exists());
-        Empty { path, _process: process, _workdir: workdir }
+        Empty { path, process, _workdir: workdir }
+    }
+
+    /// The process that serves it.
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// The mount point.
