@@ -225,21 +225,16 @@ impl Cache {
     pub fn put(&self, ticket: Ticket, path: &ZnodePath, own: usize, fresh: Fresh) {
         let mut inner = self.inner();
         inner.see(&fresh);
-        if !inner.live || ticket.epoch != inner.epoch {
-            return;
-        }
-        let since = usize::try_from(inner.seen - ticket.seen).unwrap_or(usize::MAX);
-        if since > inner.recent.len() {
-            return;
-        }
-        // A Stat counts the children, so a child that comes or goes makes it old as well.
-        let newer = inner.recent.range(inner.recent.len() - since..);
-        let touching = |changed: &&ZnodePath| *changed == path || is_child(changed, path);
-        if newer.filter(touching).count() > own {
+        if inner.changes_since(ticket, path).is_none_or(|changes| changes > own) {
             return;
         }
         inner.keep(path, fresh);
         inner.evict(self.limit);
+    }
+
+    /// Tells whether an answer to a request that was sent then is still current.
+    pub fn is_current(&self, ticket: Ticket, path: &ZnodePath) -> bool {
+        self.inner().changes_since(ticket, path) == Some(0)
     }
 
     /// Drops what is known of a znode.
@@ -314,6 +309,17 @@ fn is_child(path: &ZnodePath, dir: &ZnodePath) -> bool {
 }
 
 impl Inner {
+    /// The changes that touch a znode and were announced since then; none when that is not known any more.
+    fn changes_since(&self, ticket: Ticket, path: &ZnodePath) -> Option<usize> {
+        if !self.live || ticket.epoch != self.epoch {
+            return None;
+        }
+        let since = usize::try_from(self.seen - ticket.seen).unwrap_or(usize::MAX);
+        let newer = self.recent.range(self.recent.len().checked_sub(since)?..);
+        // A Stat counts the children, so a child that comes or goes makes it old as well.
+        Some(newer.filter(|changed| *changed == path || is_child(changed, path)).count())
+    }
+
     fn clear(&mut self) {
         self.epoch += 1;
         self.entries.clear();

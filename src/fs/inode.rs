@@ -240,6 +240,11 @@ impl Inodes {
         ino
     }
 
+    /// Tells whether the kernel knows an inode.
+    pub fn is_looked_up(&self, ino: Ino) -> bool {
+        self.table().inodes.get(&ino).is_some_and(|inode| inode.lookups > 0)
+    }
+
     /// The kernel forgets look-ups.
     pub fn forget(&self, ino: Ino, lookups: u64) {
         let mut table = self.table();

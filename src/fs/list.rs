@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cache::Ticket;
 use super::scratch::Scratch;
 use crate::mapping::{Stat, ZnodePath};
 
@@ -31,12 +32,14 @@ pub struct Listing {
     pub start: usize,
     /// The entries of the stretch.
     pub items: Vec<(ZnodePath, Item)>,
+    /// When they were asked for; none for those that are kept here.
+    pub asked: Option<Ticket>,
 }
 
 impl Listing {
     /// Of a directory, before anything is read.
     pub fn new(path: ZnodePath) -> Listing {
-        Listing { path, names: None, scratch: Vec::new(), start: 0, items: Vec::new() }
+        Listing { path, names: None, scratch: Vec::new(), start: 0, items: Vec::new(), asked: None }
     }
 
     /// The entry at a place, if it is in the stretch that is known.

@@ -186,3 +186,34 @@ fn who_has_the_line_of_a_name_has_the_name() {
         assert!(!path.exists(), "deleted, round {round}");
     }
 }
+
+#[test]
+fn a_file_that_is_set_while_it_is_looked_up_does_not_go_back() {
+    let world = World::new("new");
+    for round in 0..counts() / 2 {
+        let name = format!("d/n{round}");
+        let path = world.reader.join(&name);
+        let znode = format!("/{name}");
+        world.witness.create(&znode, value(0).as_bytes(), rig::Mode::Persistent).unwrap();
+        let last = 8;
+        thread::scope(|scope| {
+            // By one program after the other: the first one's look-up makes the kernel's inode, the others use it.
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    until("the last value is seen", || {
+                        let Ok(text) = fs::read_to_string(&path) else { return false };
+                        let read = count_in(&text);
+                        assert!(read >= seen, "{read} after {seen}, round {round}");
+                        seen = (fs::metadata(&path).unwrap().len() - 64) / 2;
+                        assert!(seen >= read, "size of {seen} after {read} was read, round {round}");
+                        seen == last
+                    });
+                });
+            }
+            for count in 1..=last {
+                world.witness.set(&znode, value(count).as_bytes(), None).unwrap();
+            }
+        });
+    }
+}

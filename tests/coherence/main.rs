@@ -6,4 +6,5 @@ mod absence;
 mod bounds;
 mod counter;
 mod crowd;
+mod listing;
 mod world;

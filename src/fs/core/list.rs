@@ -4,11 +4,12 @@
 //! kernel's small requests, as every entry has its type.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Core, Entry, Result};
 use crate::error::Errno;
 use crate::fs::attributes::{Attributes, FileKind};
-use crate::fs::cache::{Found, Fresh};
+use crate::fs::cache::{Found, Fresh, Ticket};
 use crate::fs::handle::{Fh, Handle};
 use crate::fs::inode::{Face, Ino, Node};
 use crate::fs::list::{Item, Listing};
@@ -42,6 +43,7 @@ pub struct DirItem {
     pub kind: FileKind,
     path: Option<ZnodePath>,
     item: Item,
+    asked: Option<Ticket>,
 }
 
 impl<S: Store> Core<S> {
@@ -86,6 +88,7 @@ impl<S: Store> Core<S> {
                 kind: FileKind::Directory,
                 path: None,
                 item: Item::Gone,
+                asked: None,
             });
         }
         while given.len() < GIVEN {
@@ -94,7 +97,9 @@ impl<S: Store> Core<S> {
                 break;
             }
             at += 1;
-            given.extend(listing.get(index).and_then(|(path, item)| self.dir_item(path, item, at as u64)));
+            let asked = listing.asked;
+            let item = listing.get(index).and_then(|(path, item)| self.dir_item(path, item, at as u64));
+            given.extend(item.map(|item| DirItem { asked, ..item }));
         }
         Ok(given)
     }
@@ -116,6 +121,7 @@ impl<S: Store> Core<S> {
         let batch = if index == 0 { FIRST } else { BATCH };
         let next = &names[index..names.len().min(index + batch)];
         let paths: Vec<ZnodePath> = next.iter().map(|name| listing.path.join_raw(name)).collect();
+        let asked = self.changes.cache.ticket();
         let stats = self.peek(&paths).await?;
         let items = stats.into_iter().map(|stat| match stat {
             Ok(stat) => Item::Znode(stat),
@@ -123,6 +129,7 @@ impl<S: Store> Core<S> {
             Err(_) => Item::Gone,
         });
         listing.items = paths.into_iter().zip(items).collect();
+        listing.asked = Some(asked);
         listing.start = index;
         Ok(true)
     }
@@ -142,7 +149,7 @@ impl<S: Store> Core<S> {
         }
         let kind = if face == Face::Directory { FileKind::Directory } else { FileKind::File };
         let ino = Node { path: path.clone(), czxid, face }.ino();
-        Some(DirItem { name: shown, next, ino, kind, path: Some(path.clone()), item: item.clone() })
+        Some(DirItem { name: shown, next, ino, kind, path: Some(path.clone()), item: item.clone(), asked: None })
     }
 
     /// When a tree is being walked, its directories are listed one after the other. So when one is listed soon after the one
@@ -201,7 +208,16 @@ impl<S: Store> Core<S> {
     pub fn entry_of(&self, item: &DirItem) -> Option<Entry> {
         let path = item.path.as_ref()?;
         match &item.item {
-            Item::Znode(stat) => Some(self.znode_entry(path, stat)),
+            Item::Znode(stat) => {
+                let (entry, _) = self.count_look_up(path, stat);
+                // It was found out for a stretch of the listing, maybe long ago. Asked after the count, from which on the kernel is
+                // told of changes.
+                let is_current = item.asked.is_some_and(|asked| self.changes.cache.is_current(asked, path));
+                if is_current {
+                    return Some(entry);
+                }
+                Some(Entry { attributes: self.repaint(entry.attributes), ttl: Duration::ZERO })
+            }
             Item::Hidden => Some(self.hidden_entry(path)),
             Item::Scratch(scratch) => Some(self.scratch_entry(path, scratch)),
             Item::Gone => None,

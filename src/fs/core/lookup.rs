@@ -72,19 +72,29 @@ impl<S: Store> Core<S> {
     }
 
     /// Counts a look-up of a znode.
+    ///
+    /// What the kernel does not know yet it is to ask for once more: a change that is announced while this answer is on its way
+    /// makes nothing old there. From then on the kernel itself sorts its answers and notices.
     pub(super) fn znode_entry(&self, path: &ZnodePath, stat: &Stat) -> Entry {
+        let (entry, known) = self.count_look_up(path, stat);
+        if known { entry } else { Entry { ttl: Duration::ZERO, ..entry } }
+    }
+
+    /// Counts a look-up of a znode, and tells whether the kernel knew its inode.
+    pub(super) fn count_look_up(&self, path: &ZnodePath, stat: &Stat) -> (Entry, bool) {
         let face = match stat.kind() {
             _ if path.is_root() => Face::Directory,
             Kind::File => Face::File,
             Kind::Directory => Face::Directory,
         };
         let node = Node { path: path.clone(), czxid: stat.czxid, face: face.clone() };
+        let known = self.changes.inodes.is_looked_up(node.ino());
         let ino = self.changes.inodes.look_up(node);
         let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
         if self.changes.inodes.is_truncated(ino) {
             attributes.size = 0;
         }
-        Entry { attributes, ttl: self.ttl_of(stat) }
+        (Entry { attributes, ttl: self.ttl_of(stat) }, known)
     }
 
     /// How long the kernel may use what it is told of a znode. Scripts look at the locks that they take and give back,

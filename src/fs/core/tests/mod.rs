@@ -1,6 +1,7 @@
 //! The core on trees in memory, as the kernel would call it.
 
 mod access;
+mod age;
 mod files;
 mod flags;
 mod locks;
