@@ -8,17 +8,18 @@ use zookeeper_client::{Acls, CreateMode};
 
 use crate::world::{long, metrics, readable};
 
-const FOLDERS: usize = 20;
+/// Files in each directory.
+const FILES: usize = 1_000;
 /// The bound of the cache, in bytes: far less than what is walked would take.
 const CACHE: f64 = (1 << 20) as f64;
 
 fn path(n: usize) -> String {
-    format!("/tree/{:02}/n{n:06}", n % FOLDERS)
+    format!("/tree/{:03}/n{n:06}", n / FILES)
 }
 
 fn tree(witness: &Witness, znodes: usize) {
     witness.ensure("/tree");
-    witness.fill((0..FOLDERS).map(|n| (format!("/tree/{n:02}"), Vec::new())));
+    witness.fill((0..znodes / FILES).map(|n| (format!("/tree/{n:03}"), Vec::new())));
     witness.fill((0..znodes).map(|n| (path(n), vec![b'x'; 40])));
 }
 
@@ -30,10 +31,10 @@ fn a_walk_keeps_to_the_bound_of_the_cache() {
     tree(&witness, znodes);
     let mount = Mount::options(&connect).o("cache=1M").mount();
     let mut most = 0.0_f64;
-    for folder in 0..FOLDERS {
-        let script = format!("cd tree/{folder:02}; find . -type f -size +0 | wc -l; cat ./*00 | wc -c");
+    for folder in 0..znodes / FILES {
+        let script = format!("cd tree/{folder:03}; find . -type f -size +0 | wc -l; cat ./*00 | wc -c");
         let output = mount.bash(&script).success();
-        assert_eq!(output.lines()[0], (znodes / FOLDERS).to_string());
+        assert_eq!(output.lines()[0], FILES.to_string());
         let now = metrics(&mount);
         most = most.max(now["zkmount_cache_bytes"]);
         assert!(now["zkmount_cache_bytes"] <= CACHE, "{now:?}");
@@ -47,11 +48,8 @@ fn a_walk_keeps_to_the_bound_of_the_cache() {
         until("the kernel forgets", || metrics(&mount)["zkmount_inodes"] < known / 2.0);
         mount.bash("find tree -type f -size +0 | wc -l").success();
     }
-    for folder in 0..FOLDERS {
-        let names = (folder..znodes).step_by(FOLDERS).collect::<Vec<_>>();
-        for some in names.chunks(500) {
-            witness.multi(|multi| some.iter().try_for_each(|n| multi.add_delete(&path(*n), None))).unwrap();
-        }
+    for some in (0..znodes).collect::<Vec<_>>().chunks(500) {
+        witness.multi(|multi| some.iter().try_for_each(|n| multi.add_delete(&path(*n), None))).unwrap();
     }
     witness.delete_tree("/tree");
     until("what was deleted is forgotten", || {
