@@ -8,6 +8,7 @@ mod kill;
 mod loss;
 mod partition;
 mod place;
+mod refusals;
 mod replies;
 mod servers;
 mod silence;

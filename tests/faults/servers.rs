@@ -130,7 +130,10 @@ fn a_server_that_is_killed_and_started_again_has_all_that_was_acknowledged() {
 
 #[test]
 fn an_ensemble_is_restarted_loses_its_leader_and_its_quorum() {
-    let ensemble = Ensemble::boot();
+    // One server without the others would serve readers that ask for no more.
+    let ensemble = Ensemble::boot_with(&Server::options().heap(128).java("-Dreadonlymode.enabled=true"));
+    let is_peer = |server: &Server| matches!(server.mode().as_deref(), Some("leader" | "follower"));
+    until("all three are an ensemble", || ensemble.servers.iter().all(is_peer));
     let connect = ensemble.chroot("ensemble");
     let mounts = [options(&connect).mount(), options(&connect).mount()];
     let ids = mounts.each_ref().map(session_id);

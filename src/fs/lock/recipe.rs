@@ -309,7 +309,7 @@ impl<S: Store> Recipe<S> {
     fn clean_up(&self, remains: Remains) {
         let recipe = self.clone();
         tokio::spawn(async move {
-            let mut pause = PAUSE;
+            let (mut pause, mut said) = (PAUSE, false);
             loop {
                 let deleted = recipe.delete(&remains).await;
                 if is_done(&deleted) {
@@ -318,8 +318,14 @@ impl<S: Store> Recipe<S> {
                 if let Err(error @ (StoreError::NoAuth | StoreError::BadArguments(_) | StoreError::Unexpected(_))) =
                     deleted
                 {
-                    tracing::warn!(dir = %recipe.site.dir, ?remains, %error, "a contender is left in a lock's queue");
-                    return;
+                    if !said {
+                        tracing::warn!(dir = %recipe.site.dir, ?remains, %error, "a contender is left in a lock's queue");
+                    }
+                    // Rights may be given back; all else stays as it is until the session ends.
+                    if error != StoreError::NoAuth {
+                        return;
+                    }
+                    said = true;
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
