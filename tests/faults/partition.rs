@@ -160,42 +160,47 @@ fn a_host_that_is_cut_off_for_less_keeps_its_lock_and_what_waited_is_done_once()
 
 #[test]
 fn what_an_earlier_session_left_standing_is_a_strangers() {
-    for (name, script, dir) in
-        [("left", "set -o noclobber; echo mine > d/lock@e", "/d"), ("left-numbers", "echo mine > d/n-@es", "/d")]
-    {
-        let place = Place::with(name, |options| options.o("session_timeout=4s").o("timeout=25s"));
-        place.mount.bash("mkdir d").success();
-        let old = session_id(&place.mount);
-        // The answer does not come, nor any after it, and the server hears of us for as long as we believe in the session.
-        let trap = place.proxy.trap().creates().path("/d/").hold_reply();
-        let job = place.mount.script(Shell::Bash, script).start();
-        until("the server has made it", || !place.witness.children(dir).unwrap().is_empty());
-        place.proxy.refuse();
-        until_state(&place.mount, "lost");
-        drop(trap);
-        place.proxy.accept();
-        let output = job.wait();
-        until_state(&place.mount, "connected");
-        let now = session_id(&place.mount);
-        assert_ne!(now, old, "{script}: the session is another one");
-        let owners = || -> Vec<i64> {
-            let names = place.witness.children(dir).unwrap();
-            names
-                .iter()
-                .filter_map(|name| place.witness.stat(&format!("{dir}/{name}")))
-                .map(|s| s.ephemeral_owner)
-                .collect()
-        };
-        // The old one's goes with it, or is there for as long as the server keeps it; it is never ours.
-        until(&format!("{script}: what the old session made is gone"), || owners().iter().all(|&owner| owner == now));
-        match output.code() {
-            0 => assert_eq!(owners(), [now], "{script}: a success that is not there"),
-            _ => {
-                assert!(told(&output, "Input/output error") || told(&output, "timed out"), "{script}: {output:?}");
-                assert!(owners().is_empty(), "{script}: reported as failed and there");
-            }
+    thread::scope(|scope| {
+        scope.spawn(|| leave_standing("left", "set -o noclobber; echo mine > d/lock@e"));
+        scope.spawn(|| leave_standing("left-numbers", "echo mine > d/n-@es"));
+    });
+}
+
+/// Has the session be lost with the answer to what a script makes in the directory `d`.
+fn leave_standing(name: &str, script: &str) {
+    let dir = "/d";
+    let place = Place::with(name, |options| options.o("session_timeout=4s").o("timeout=25s"));
+    place.mount.bash("mkdir d").success();
+    let old = session_id(&place.mount);
+    // The answer does not come, nor any after it, and the server hears of us for as long as we believe in the session.
+    let trap = place.proxy.trap().creates().path("/d/").hold_reply();
+    let job = place.mount.script(Shell::Bash, script).start();
+    until("the server has made it", || !place.witness.children(dir).unwrap().is_empty());
+    place.proxy.refuse();
+    until_state(&place.mount, "lost");
+    drop(trap);
+    place.proxy.accept();
+    let output = job.wait();
+    until_state(&place.mount, "connected");
+    let now = session_id(&place.mount);
+    assert_ne!(now, old, "{script}: the session is another one");
+    let owners = || -> Vec<i64> {
+        let names = place.witness.children(dir).unwrap();
+        names
+            .iter()
+            .filter_map(|name| place.witness.stat(&format!("{dir}/{name}")))
+            .map(|s| s.ephemeral_owner)
+            .collect()
+    };
+    // The old one's goes with it, or is there for as long as the server keeps it; it is never ours.
+    until(&format!("{script}: what the old session made is gone"), || owners().iter().all(|&owner| owner == now));
+    match output.code() {
+        0 => assert_eq!(owners(), [now], "{script}: a success that is not there"),
+        _ => {
+            assert!(told(&output, "Input/output error") || told(&output, "timed out"), "{script}: {output:?}");
+            assert!(owners().is_empty(), "{script}: reported as failed and there");
         }
-        let made = place.server.history_below(&format!("{}{dir}", chroot(&place.connect)));
-        assert!(made.iter().all(|one| one.session == old || one.session == now));
     }
+    let made = place.server.history_below(&format!("{}{dir}", chroot(&place.connect)));
+    assert!(made.iter().all(|one| one.session == old || one.session == now));
 }
