@@ -121,6 +121,8 @@ struct Inode {
     asked: bool,
     /// Those who watch were told that it is gone.
     gone: bool,
+    /// The last change of a directory's names when it was looked up first: nobody can have watched it before.
+    since: Zxid,
     /// The names in a directory that those who watch believe in.
     believed: Option<Box<Believed>>,
 }
@@ -137,6 +139,7 @@ impl Inode {
             file: None,
             asked: false,
             gone: false,
+            since: Zxid::default(),
             believed: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ANY, Believed, Face, Few, Ino, Inode, Inodes, Node, Standing, Table};
-use crate::mapping::ZnodePath;
+use crate::mapping::{ZnodePath, Zxid};
 
 /// The names that are believed in may cost so many bytes; directories beyond that are only known to have some.
 const BELIEVED_LIMIT: usize = 64 << 20;
@@ -124,6 +124,21 @@ impl Inodes {
         if let Some(parent) = path.parent() {
             self.table().edit_believed(&parent, |believed| believed.told(path.name(), exists));
         }
+    }
+
+    /// A directory was looked up, and its names last changed by this transaction: it can be watched from now on.
+    pub fn seen(&self, ino: Ino, changed: Zxid) {
+        if let Some(inode) = self.table().inodes.get_mut(&ino).filter(|inode| inode.since == Zxid::default()) {
+            inode.since = changed;
+        }
+    }
+
+    /// What is in the directory above a path since before this transaction was there before anybody watched that.
+    pub fn watchable_since(&self, path: &ZnodePath) -> Zxid {
+        let Some(parent) = path.parent() else { return Zxid::default() };
+        let table = self.table();
+        let dirs = table.here(&parent).filter(|(_, inode)| inode.asked && inode.node.face == Face::Directory);
+        dirs.map(|(_, inode)| inode.since).min().unwrap_or_default()
     }
 
     /// A directory was listed.

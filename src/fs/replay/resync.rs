@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::teller::{Found, Goes, Now, Teller, node_of};
 use crate::fs::inode::{ANY, Face, Ino, Known, Node};
-use crate::mapping::{Stat, ZnodePath, Zxid};
+use crate::mapping::{Kind, Stat, ZnodePath, Zxid};
 use crate::session::Store;
 
 /// Znodes that are looked at in one request.
@@ -25,6 +25,7 @@ impl<S: Store> Teller<S> {
             }
             None => true,
         };
+        let begun = self.changes.own.mark();
         let mut known = self.changes.inodes.watchable();
         known.retain(|known| concerned(&known.node.path));
         known.sort_by(|a, b| a.node.path.as_str().cmp(b.node.path.as_str()));
@@ -41,15 +42,15 @@ impl<S: Store> Teller<S> {
                 let Some(found) = found.get(&known.node.path) else { continue };
                 match found.now {
                     Now::Is(stat) => alive.push((known, stat, found.clone())),
-                    Now::Absent => gone.push((known, found.seen)),
+                    Now::Absent => gone.push(known),
                     Now::Hidden => {}
                 }
             }
         }
         // What is below goes first, as it does in the tree.
-        for (known, seen) in gone.into_iter().rev() {
+        for known in gone.into_iter().rev() {
             if self.stands(known) {
-                self.remove(known.node.clone(), seen)?;
+                self.remove(known.node.clone(), begun)?;
             }
         }
         let mut directories = Vec::new();
@@ -70,13 +71,16 @@ impl<S: Store> Teller<S> {
         Ok(())
     }
 
-    /// Tells whether an inode is what it was, and nobody was told since that it is gone.
+    /// Tells whether an inode is what it was, and nobody was told since that it is gone. The kernel may have forgotten it, as it
+    /// forgets what is below a directory that it is told of.
     fn stands(&self, known: &Known) -> bool {
-        self.changes.inodes.known(&known.node.path).iter().any(|now| now.is_same(known))
+        let inodes = &self.changes.inodes;
+        inodes.node(known.ino).is_none() || inodes.known(&known.node.path).iter().any(|now| now.is_same(known))
     }
 
     fn compare(&mut self, known: &Known, stat: &Stat, found: &Found, after: Zxid) -> Goes {
         let path = &known.node.path;
+        let after = after.max(self.changes.inodes.watchable_since(path));
         if path.is_root() || known.node == node_of(path, stat) {
             if stat.czxid > after && !self.is_told(path, stat) && !path.is_root() && !self.changes.own.has_made(path) {
                 // Somebody has found it before those who watch were told.
@@ -85,7 +89,10 @@ impl<S: Store> Teller<S> {
                 self.modified(path, found, false)?;
             }
         } else if known.node.czxid == stat.czxid {
-            self.modified(path, found, false)?;
+            let kind = if known.node.face == Face::Directory { Kind::Directory } else { Kind::File };
+            if !self.turned(path, found, Some(kind))? {
+                self.modified(path, found, false)?;
+            }
         } else if known.node.czxid != ANY {
             self.remove(known.node.clone(), found.seen)?;
             self.created(path, found, false)?;
@@ -127,6 +134,7 @@ impl<S: Store> Teller<S> {
             for path in batch {
                 let Some(found) = found.get(path) else { continue };
                 let Now::Is(child) = &found.now else { continue };
+                let after = after.max(self.changes.inodes.watchable_since(path));
                 let is_believed = || believed.binary_search_by(|name| name.as_str().cmp(path.name())).is_ok();
                 if child.czxid > after && !self.changes.own.has_made(path) {
                     if is_believed() && !self.is_told(path, child) {
@@ -137,6 +145,9 @@ impl<S: Store> Teller<S> {
                 } else {
                     // From now on its deletion can be told from that of what nobody was told of.
                     self.changes.inodes.tell_name(path, true);
+                    if has_turned(child, after) && self.turned(path, found, Some(Kind::File))? {
+                        continue;
+                    }
                     if child.mzxid > after {
                         self.modified(path, found, false)?;
                     }
@@ -148,6 +159,13 @@ impl<S: Store> Teller<S> {
         }
         Ok(())
     }
+}
+
+/// Tells whether a znode that the kernel does not know was a file, and got its only child since. Of one that has had several
+/// that cannot be told.
+fn has_turned(stat: &Stat, after: Zxid) -> bool {
+    let is_file_without = Stat { cversion: 0, num_children: 0, ..*stat }.kind() == Kind::File;
+    is_file_without && stat.cversion == 1 && stat.pzxid > after
 }
 
 fn is_among(only: Option<&BTreeSet<ZnodePath>>, known: &Known) -> bool {

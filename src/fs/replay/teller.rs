@@ -319,7 +319,7 @@ impl<S: Store> Teller<S> {
 
     /// Tells that a file has become a directory, or the other way round; true if it has. `kind` is what it was, if that is
     /// known, for those who know it from a listing.
-    fn turned(&mut self, path: &ZnodePath, found: &Found, kind: Option<Kind>) -> Goes<bool> {
+    pub(super) fn turned(&mut self, path: &ZnodePath, found: &Found, kind: Option<Kind>) -> Goes<bool> {
         let Now::Is(stat) = &found.now else { return Ok(false) };
         let node = node_of(path, stat);
         let known = self.known(path, found).into_iter().filter(|known| !known.gone).map(|known| known.node);
