@@ -30,7 +30,8 @@ fn looking_for_a_lock_costs_no_round_trip() {
 #[test]
 fn looking_for_a_lock_in_a_loop_ends_with_its_creation() {
     let world = World::new("spin");
-    for (round, mode) in [Mode::Ephemeral, Mode::Persistent].into_iter().cycle().take(long(6)).enumerate() {
+    let (rounds, began) = (long(6), Instant::now());
+    for (round, mode) in [Mode::Ephemeral, Mode::Persistent].into_iter().cycle().take(rounds).enumerate() {
         let wait = world.reader.script(Shell::Bash, "echo looks; until [ -e d/lock ]; do :; done; cat d/lock").start();
         until("the script looks", || wait.stdout().starts_with("looks"));
         assert!(wait.is_running());
@@ -41,4 +42,9 @@ fn looking_for_a_lock_in_a_loop_ends_with_its_creation() {
         world.witness.delete("/d/lock", None).unwrap();
         gone.wait().success();
     }
+    assert!(
+        began.elapsed() < BELIEVED * rounds as u32,
+        "they were asked for again, not announced: {:?}",
+        began.elapsed()
+    );
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rig::until;
 
@@ -105,7 +106,12 @@ fn no_way_of_looking_goes_back() {
 fn each_set_is_seen_before_the_next() {
     let world = world("each");
     let file = File::open(world.reader.join("d/f")).unwrap();
-    set_all(&world, |count| until(&format!("{count} is seen"), || read(&file) == count));
+    let began = Instant::now();
+    set_all(&world, |count| {
+        until(&format!("{count} is seen"), || read(&file) == count);
+        // What is announced is not found out by asking again after ten seconds.
+        assert!(began.elapsed() < Duration::from_secs(counts() / 4), "{count} numbers took {:?}", began.elapsed());
+    });
 }
 
 // > When CLOSE_WRITE arrives, reading gives the new bytes.
