@@ -8,7 +8,7 @@ use super::notify::Notices;
 use super::own::Own;
 use super::replay::{Tiding, Tidings};
 use super::streams::Streams;
-use crate::mapping::{Kind, Zxid};
+use crate::mapping::{Kind, Stat, ZnodePath, Zxid};
 use crate::session::{Change, Event, Sink};
 
 /// The state that changes of the tree act on. A store gets it as its [`Sink`], the file system as its memory.
@@ -61,6 +61,13 @@ impl Changes {
 pub const MARK: &str = "zkmount-makes-a-directory";
 
 impl Changes {
+    /// A znode was read. Nobody announces a change of its ACL.
+    pub(super) fn answered(&self, path: &ZnodePath, stat: &Stat) {
+        if self.tidings.is_open() && self.inodes.notice_acl(path, stat) {
+            self.tidings.push_acl(path.clone());
+        }
+    }
+
     /// Hands a change over to those who tell the kernel's watchers, if there can be any.
     /// `above` is what the path above was before.
     fn tell(&self, tiding: Tiding, above: Option<Kind>) {

@@ -123,6 +123,8 @@ struct Inode {
     gone: bool,
     /// The last change of a directory's names when it was looked up first: nobody can have watched it before.
     since: Zxid,
+    /// The version of the ACL that was seen last.
+    aversion: Option<i32>,
     /// The names in a directory that those who watch believe in.
     believed: Option<Box<Believed>>,
 }
@@ -140,6 +142,7 @@ impl Inode {
             asked: false,
             gone: false,
             since: Zxid::default(),
+            aversion: None,
             believed: None,
         }
     }

@@ -19,7 +19,7 @@ fn wired(name: &str) -> (Mount, Proxy, Witness, String) {
     (mount, proxy, witness, connect)
 }
 
-fn until_suspended(mount: &Mount) {
+pub fn until_suspended(mount: &Mount) {
     until("the mount knows that it has no connection", || {
         fs::read_to_string(mount.join("@session")).is_ok_and(|text| text.contains("live=false"))
     });

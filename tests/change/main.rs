@@ -6,6 +6,7 @@
 //! The storms have short versions here; `CHANGE_COUNT`, `CHANGE_WATCHERS`, `CHANGE_ROUNDS`, `CHANGE_KILLS` and `CHANGE_SEED` make them longer,
 //! or the same again.
 
+mod acl;
 mod belief;
 mod contest;
 mod events;

@@ -90,9 +90,7 @@ impl<S: Store> Core<S> {
         let node = Node { path: path.clone(), czxid: stat.czxid, face: face.clone() };
         let known = self.changes.inodes.is_looked_up(node.ino());
         let ino = self.changes.inodes.look_up(node);
-        if face == Face::Directory {
-            self.changes.inodes.seen(ino, stat.pzxid);
-        }
+        self.changes.inodes.seen(ino, stat);
         let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
         if self.changes.inodes.is_truncated(ino) {
             attributes.size = 0;

@@ -27,6 +27,7 @@ impl<S: Store> Core<S> {
         match self.remote(path).exists(path).await {
             Ok(stat) => {
                 cache.put(ticket, path, 0, Fresh::Stat(stat));
+                self.changes.answered(path, &stat);
                 Ok(stat)
             }
             Err(error) => Err(self.failed(ticket, path, error)),
@@ -49,6 +50,7 @@ impl<S: Store> Core<S> {
         match self.remote(path).get(path).await {
             Ok((data, stat)) => {
                 cache.put(ticket, path, 0, Fresh::Data(data.clone(), stat));
+                self.changes.answered(path, &stat);
                 Ok((data, stat))
             }
             Err(error) => Err(self.failed(ticket, path, error)),
@@ -69,6 +71,7 @@ impl<S: Store> Core<S> {
                 names.sort_unstable();
                 let names = Arc::new(names);
                 cache.put(ticket, path, 0, Fresh::Children(names.clone(), stat));
+                self.changes.answered(path, &stat);
                 Ok(names)
             }
             Err(error) => Err(self.failed(ticket, path, error)),
@@ -86,6 +89,9 @@ impl<S: Store> Core<S> {
             let ticket = cache.ticket();
             let peeks = self.remote(first).peek(&missing).await?;
             for (path, peek) in missing.iter().zip(&peeks) {
+                if let Ok(Peek { stat, .. }) = peek {
+                    self.changes.answered(path, stat);
+                }
                 match peek {
                     Ok(Peek { stat, data: Some(data) }) => cache.put(ticket, path, 0, Fresh::Data(data.clone(), *stat)),
                     Ok(Peek { stat, data: None }) => cache.put(ticket, path, 0, Fresh::Stat(*stat)),

@@ -2,7 +2,7 @@
 
 use super::{Core, Result};
 use crate::error::Errno;
-use crate::mapping::{Acl, View, ZnodePath};
+use crate::mapping::{Acl, Stat, View, ZnodePath};
 use crate::session::Store;
 
 impl<S: Store> Core<S> {
@@ -30,15 +30,15 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// `EINVAL` when it says nothing that is an ACL, with the reason in the log.
-    pub(super) async fn set_acl_text(&self, path: &ZnodePath, text: &[u8]) -> Result<()> {
+    pub(super) async fn set_acl_text(&self, path: &ZnodePath, text: &[u8]) -> Result<Stat> {
         let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
         let acl = Acl::parse_list(text).map_err(|reason| {
             tracing::warn!(%path, "ACL refused: {reason}");
             Errno::EINVAL
         })?;
-        self.remote(path).set_acl(path, &acl, None).await?;
+        let stat = self.remote(path).set_acl(path, &acl, None).await?;
         // No event tells of it.
         self.changes.cache.forget(path);
-        Ok(())
+        Ok(stat)
     }
 }

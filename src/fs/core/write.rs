@@ -287,7 +287,8 @@ impl<S: Store> Core<S> {
             if text.access.append { whole.len() } else { usize::try_from(offset).map_err(|_| Errno::EFBIG)? };
         self.check_size(&text.path, offset, data.len())?;
         let new = edit::write_at(&whole, offset, data);
-        self.set_acl_text(&text.path, &new).await?;
+        let stat = self.set_acl_text(&text.path, &new).await?;
+        self.changes.answered(&text.path, &stat);
         *whole = new;
         Ok(())
     }

@@ -81,7 +81,12 @@ impl<S: Store> Core<S> {
         self.check_writable(&node.path)?;
         let name = name.strip_prefix(PREFIX).ok_or(Errno::EOPNOTSUPP)?;
         match name {
-            "acl" if !matches!(node.face, Face::Scratch(_)) => self.set_acl_text(&node.path, value).await,
+            "acl" if !matches!(node.face, Face::Scratch(_)) => {
+                let stat = self.set_acl_text(&node.path, value).await?;
+                // The kernel tells of it.
+                self.changes.inodes.notice_acl(&node.path, &stat);
+                Ok(())
+            }
             name if LISTED.contains(&name) && !self.options.strict => Ok(()),
             name if LISTED.contains(&name) => Err(Errno::EPERM),
             _ => Err(Errno::EOPNOTSUPP),

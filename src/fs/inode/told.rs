@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ANY, Believed, Face, Few, Ino, Inode, Inodes, Node, Standing, Table};
-use crate::mapping::{ZnodePath, Zxid};
+use crate::mapping::{Stat, ZnodePath, Zxid};
 
 /// The names that are believed in may cost so many bytes; directories beyond that are only known to have some.
 const BELIEVED_LIMIT: usize = 64 << 20;
@@ -126,11 +126,30 @@ impl Inodes {
         }
     }
 
-    /// A directory was looked up, and its names last changed by this transaction: it can be watched from now on.
-    pub fn seen(&self, ino: Ino, changed: Zxid) {
-        if let Some(inode) = self.table().inodes.get_mut(&ino).filter(|inode| inode.since == Zxid::default()) {
-            inode.since = changed;
+    /// A file or directory was looked up that has this Stat: it can be watched from now on.
+    pub fn seen(&self, ino: Ino, stat: &Stat) {
+        if let Some(inode) = self.table().inodes.get_mut(&ino).filter(|inode| inode.aversion.is_none()) {
+            inode.since = stat.pzxid;
+            inode.aversion = Some(stat.aversion);
         }
+    }
+
+    /// Tells whether the ACL of what somebody may watch at a path was changed since it was seen last.
+    pub fn notice_acl(&self, path: &ZnodePath, stat: &Stat) -> bool {
+        let mut table = self.table();
+        let mut changed = false;
+        for ino in table.paths.get(path).map_or(Vec::new(), |few| few.as_slice().to_vec()) {
+            let Some(inode) = table.inodes.get_mut(&ino).filter(|inode| is_znode(inode) && inode.asked) else {
+                continue;
+            };
+            let is_same = inode.node.czxid == stat.czxid || path.is_root();
+            // An older answer may come later.
+            if is_same && inode.aversion.is_none_or(|before| before < stat.aversion) {
+                changed |= inode.aversion.is_some();
+                inode.aversion = Some(stat.aversion);
+            }
+        }
+        changed
     }
 
     /// What is in the directory above a path since before this transaction was there before anybody watched that.

@@ -98,6 +98,12 @@ impl<S: Store> Teller<S> {
                     self.resync(*after, None)?;
                     items.pop_front();
                 }
+                Item::Acl(path) => {
+                    if let Some(Found { now: Now::Is(stat), .. }) = self.look_at(path)? {
+                        self.touch(node_of(path, &stat))?;
+                    }
+                    items.pop_front();
+                }
             }
         }
         Ok(())

@@ -49,6 +49,8 @@ pub enum Item {
     Missed(BTreeSet<ZnodePath>, Zxid),
     /// Any changes were missed, all after a transaction.
     Gap(Zxid),
+    /// The ACL of a znode was changed.
+    Acl(ZnodePath),
 }
 
 /// What is yet to be told.
@@ -148,6 +150,16 @@ impl Tidings {
         }
     }
 
+    /// Adds a change of an ACL.
+    pub fn push_acl(&self, path: ZnodePath) {
+        let mut queue = self.queue();
+        if queue.open && queue.items.len() < LIMIT {
+            queue.items.push_back(Item::Acl(path));
+            drop(queue);
+            self.bell.notify_one();
+        }
+    }
+
     /// Waits for something to tell, and takes some of it; none when nobody is to tell any more.
     pub fn take(&self) -> Option<Vec<Item>> {
         let mut queue = self.queue();
@@ -210,6 +222,10 @@ impl Queue {
                 Item::Gap(after) => {
                     everything = true;
                     after
+                }
+                Item::Acl(path) => {
+                    directories.insert(path.parent().unwrap_or(path));
+                    continue;
                 }
             };
             first = Some(first.map_or(after, |first| first.min(after)));

@@ -72,7 +72,7 @@ impl<S: Store> Teller<S> {
         Ok(())
     }
 
-    /// Tells that something in a directory was missed.
+    /// Tells that an ACL was changed, or that something in a directory was missed.
     pub(super) fn touch(&self, node: Node) -> Goes {
         self.act(Deed::Touch, node, &Stat::default(), Mark::default()).map(drop)
     }
