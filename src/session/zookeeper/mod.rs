@@ -30,7 +30,8 @@ mod tls;
 mod wire;
 mod write;
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,7 +60,9 @@ struct Shared {
     board: Arc<Board>,
     ephemerals: Arc<Ephemerals>,
     peek_size: peek::Estimate,
-    warn_unwatched: Once,
+    /// The server is older than recursive watches, multi-reads and lists of ephemerals, which came together. It closes the
+    /// connection on which it is asked for what it does not know, so it is not asked again.
+    old: AtomicBool,
     /// Whether the store is to be closed.
     close: watch::Sender<bool>,
     /// Whether it has been.
@@ -104,7 +107,7 @@ impl ZooKeeper {
             board: Arc::new(Board::new(sink, Arc::clone(&ephemerals))),
             ephemerals,
             peek_size: peek::Estimate::new(),
-            warn_unwatched: Once::new(),
+            old: AtomicBool::new(false),
             close: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             settings,

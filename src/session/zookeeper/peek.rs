@@ -86,7 +86,7 @@ impl Shared {
         paths: &[ZnodePath],
         with_data: bool,
     ) -> Result<Vec<Result<Peek, StoreError>>, StoreError> {
-        if !with_data {
+        if !with_data || self.is_old() {
             return self.peek_singly(paths).await;
         }
         let read = self.read(Asks::Server, |client| multi_read(client, paths.to_vec())).await;

@@ -7,6 +7,7 @@
 //! be dead: expired, or closed by us when its validity ran out first.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -292,24 +293,38 @@ impl Shared {
         }
     }
 
+    /// Tells whether the server is known not to know what came with release 3.6.
+    pub(super) fn is_old(&self) -> bool {
+        self.old.load(Ordering::Relaxed)
+    }
+
     async fn prepare(self: &Arc<Shared>, link: &Arc<Link>) -> Result<(), StoreError> {
         let deadline = Some(Instant::now() + self.settings.operation_timeout);
         let sync = |client: zk::Client| -> super::Answer<()> { Box::pin(async move { client.sync("/").await }) };
         let watch = |client: zk::Client| -> super::Answer<zk::PersistentWatcher> {
             Box::pin(async move { client.watch("/", zk::AddWatchMode::PersistentRecursive).await })
         };
-        // Both leave at once, and in this order.
-        let (synced, watched) =
-            tokio::join!(link.request(deadline, Asks::Leader, sync), link.request(deadline, Asks::Server, watch),);
-        answer(synced)?;
-        let watcher = match watched {
-            Reply::Refused(error) => {
-                self.warn_unwatched.call_once(|| {
+        let watcher = if self.is_old() {
+            answer(link.request(deadline, Asks::Leader, sync).await)?;
+            None
+        } else {
+            // Both leave at once, and in this order.
+            let (synced, watched) =
+                tokio::join!(link.request(deadline, Asks::Leader, sync), link.request(deadline, Asks::Server, watch),);
+            answer(synced)?;
+            match watched {
+                Reply::Refused(error) => {
                     tracing::warn!(%error, "the server has no recursive watches (3.6 has): changes are seen late");
-                });
-                None
+                    let is_unknown = matches!(error, StoreError::Unsupported(_));
+                    self.old.store(is_unknown, Ordering::Relaxed);
+                    if is_unknown {
+                        // This connection is about to be closed.
+                        return Err(error);
+                    }
+                    None
+                }
+                reply => Some(answer(reply)?),
             }
-            reply => Some(answer(reply)?),
         };
         self.take_census(link, deadline).await?;
         if self.board.connect(link, watcher) { Ok(()) } else { Err(StoreError::Unexpected("it failed".to_owned())) }
@@ -325,7 +340,12 @@ impl Shared {
         let list = |client: zk::Client| -> super::Answer<Vec<String>> {
             Box::pin(async move { client.list_ephemerals("/").await })
         };
-        let all = match link.request(deadline, Asks::Server, list).await {
+        let listed = if self.is_old() {
+            Reply::Refused(StoreError::Unsupported("the server is too old"))
+        } else {
+            link.request(deadline, Asks::Server, list).await
+        };
+        let all = match listed {
             Reply::Refused(StoreError::Unsupported(_)) => {
                 let mut all = Vec::new();
                 for parent in lost.iter().filter_map(|wanted| wanted.path.parent()) {
@@ -336,7 +356,7 @@ impl Shared {
             reply => answer(reply)?.iter().filter_map(|path| ZnodePath::parse(path).ok()).collect(),
         };
         let suspects = self.ephemerals.suspects(all);
-        let found = look(link, deadline, &suspects).await?;
+        let found = look(link, deadline, &suspects, self.is_old()).await?;
         self.ephemerals.census(found.into_iter().filter(|(_, stray)| stray.stat.ephemeral_owner == link.session));
         Ok(())
     }
@@ -358,16 +378,18 @@ async fn look(
     link: &Link,
     deadline: Option<Instant>,
     paths: &[ZnodePath],
+    is_old: bool,
 ) -> Result<Vec<(ZnodePath, Stray)>, StoreError> {
     let mut found = Vec::with_capacity(paths.len());
     if paths.is_empty() {
         return Ok(found);
     }
     let read = |client: zk::Client| peek::multi_read(client, paths.to_vec());
-    let results = match link.request(deadline, Asks::Server, read).await {
-        // Whoever has no multi-reads is asked for one after the other.
-        Reply::Refused(StoreError::Unsupported(_)) => paths.iter().map(|_| Err(StoreError::NoAuth)).collect(),
-        reply => answer(reply)?,
+    // Whoever has no multi-reads is asked for one after the other.
+    let results = if is_old {
+        paths.iter().map(|_| Err(StoreError::NoAuth)).collect()
+    } else {
+        answer(link.request(deadline, Asks::Server, read).await)?
     };
     for (path, result) in paths.iter().zip(results) {
         match result {
