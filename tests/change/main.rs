@@ -14,6 +14,7 @@ mod gap;
 mod helper;
 mod inotify;
 mod kill;
+mod old;
 mod overflow;
 mod rounds;
 mod scale;

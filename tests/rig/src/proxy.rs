@@ -104,6 +104,12 @@ impl Proxy {
         self.shared.cut()
     }
 
+    /// Makes the server one from before 3.6, which refuses recursive watches, multi-reads and lists of ephemerals, and closes
+    /// the connection on which it was asked for one.
+    pub fn make_old(&self) {
+        self.shared.state().old = true;
+    }
+
     /// Refuses new connections (ECONNREFUSED) from now on. Those that are open stay.
     pub fn refuse(&self) {
         self.shared.refuse();

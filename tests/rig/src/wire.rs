@@ -33,9 +33,14 @@ pub(crate) struct State {
     pub requests: Vec<Request>,
     pub counts: Counts,
     pub lanes: [Lane; 2],
+    /// The server is to be taken for one from before 3.6.
+    pub old: bool,
     listener: Option<TcpListener>,
     connections: BTreeMap<u64, Connection>,
 }
+
+/// The code of no request.
+const UNKNOWN: i32 = 9999;
 
 /// How one direction fares, on all connections.
 #[derive(Debug, Default)]
@@ -157,7 +162,14 @@ impl Shared {
                     return Ok(());
                 }
             }
-            to.write_all(&frame.bytes)?;
+            let is_unknown = direction == Direction::ToServer && self.is_unknown(&frame.bytes);
+            match frame.bytes.split_at_checked(8) {
+                // The server refuses what it does not know by itself, in its own way.
+                Some((head, rest)) if is_unknown => {
+                    to.write_all(&[head, &UNKNOWN.to_be_bytes(), &rest[4..]].concat())?;
+                }
+                _ => to.write_all(&frame.bytes)?,
+            }
             if let Some(verdict) = verdict.filter(|v| matches!(v.moment, Moment::AfterRequest | Moment::AfterReply)) {
                 self.carry_out(connection, verdict);
                 return Ok(());
@@ -166,6 +178,13 @@ impl Shared {
         // The sender has closed; a stalled lane does not let that through either.
         self.wait_passable(connection, direction, Instant::now());
         Ok(())
+    }
+
+    /// Tells whether a request is one that an old server does not know.
+    fn is_unknown(&self, bytes: &[u8]) -> bool {
+        let op = bytes.get(8..12).and_then(|code| code.try_into().ok()).map(i32::from_be_bytes);
+        let is_new = op.is_some_and(|op| matches!(Op::from_code(op), Op::AddWatch | Op::MultiRead | Op::GetEphemerals));
+        is_new && self.state().old
     }
 
     /// Waits until a frame may pass. False when the connection is gone.
