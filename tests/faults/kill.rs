@@ -161,7 +161,7 @@ impl Killed {
 fn a_daemon_that_is_killed_under_load_damages_nothing_and_comes_back() {
     let mut killed = Killed::new();
     let workers: Vec<Job> = (1..=3).map(|name| killed.worker(name)).collect();
-    let kills = number("FAULT_KILLS", 8);
+    let kills = number("FAULT_KILLS", 6);
     for round in 0..kills {
         killed.kill(137 * (round as u64 * 7919 % 100));
     }
