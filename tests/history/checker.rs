@@ -44,6 +44,7 @@ fn check_fates(ascribed: &Ascribed<'_>, rules: Rules) -> Vec<String> {
         let leaves_mark = operation.mark.is_some() || matches!(operation.kind, Kind::Away { .. });
         match (fate, &operation.outcome) {
             (None, Outcome::Done | Outcome::Saw(_)) if leaves_mark => wrong.push(format!("lost: {operation:?}")),
+            (Some(zxid), Outcome::Failed(_)) if was_taken_over(ascribed, operation, *zxid) => {}
             (Some(zxid), Outcome::Failed(_)) => {
                 wrong.push(format!("told to have failed, done by {zxid:#x}: {operation:?}"))
             }
@@ -141,6 +142,14 @@ fn check_each_was_asked_for(
         match fitting.min_by_key(|(_, operation)| last(operation)) {
             Some((at, _)) => drop(left.swap_remove(at)),
             None if !create && is_taken_back(ascribed, deed) => {}
+            None if create
+                && ascribed.operations.iter().any(|other| {
+                    other.kind == Kind::Create
+                        && other.path == deed.path
+                        && host.is_none_or(|host| *host == other.host)
+                        && ascribed.is_in_time(other, deed)
+                        && was_taken_over(ascribed, other, deed.zxid)
+                }) => {}
             None => wrong.push(format!("asked for by nobody: {deed:?}")),
         }
     }
@@ -162,6 +171,18 @@ fn is_taken_back(ascribed: &Ascribed<'_>, deed: &Deed) -> bool {
         .filter(|operation| ascribed.late(made) >= operation.begin && ascribed.early(made) <= operation.latest());
     let host = ascribed.hosts.get(&deed.session);
     unknown.any(|operation| host.is_none_or(|host| *host == operation.host))
+}
+
+/// Whether an ephemeral was made whose reply was lost, and deleted by somebody else: then its name may be taken again by the
+/// time its maker is answered.
+fn was_taken_over(ascribed: &Ascribed<'_>, operation: &Operation, zxid: i64) -> bool {
+    let line = ascribed.tree.line(&operation.path);
+    let at = line.partition_point(|(other, _)| *other < zxid);
+    let made = line.get(at).and_then(|(_, state)| state.as_ref()).is_some_and(|state| state.owner != 0);
+    let gone = line[at..].iter().skip(1).find(|(_, state)| state.is_none());
+    operation.outcome == Outcome::Failed(libc::EEXIST)
+        && made
+        && gone.is_some_and(|(zxid, _)| ascribed.early(*zxid) <= operation.end)
 }
 
 /// Whether somebody had opened the file to replace it, and never wrote.

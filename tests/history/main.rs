@@ -14,4 +14,5 @@ mod planted;
 mod random;
 mod register;
 mod search;
+mod soak;
 mod tree;
