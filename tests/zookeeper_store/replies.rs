@@ -94,14 +94,18 @@ fn sequential_ephemerals_are_told_apart() {
         let creating: Vec<_> = (0..8)
             .map(|_| world.spawn(async |store| store.create(&creation("/q/n-", EphemeralSequential)).await))
             .collect();
-        let mut names: Vec<String> = creating
-            .into_iter()
-            .map(|creating| {
-                let (name, stat) = world.wait(creating).unwrap().unwrap();
+        let made = creating.into_iter().map(|creating| world.wait(creating).unwrap()).filter_map(|made| match made {
+            Ok((name, stat)) => {
                 assert_eq!(stat.ephemeral_owner, world.session());
-                name.to_string()
-            })
-            .collect();
+                Some(name.to_string())
+            }
+            // It did not arrive; but others did, and somebody may have deleted one of them.
+            Err(error) => {
+                assert_eq!(error, StoreError::Unknown);
+                None
+            }
+        });
+        let mut names: Vec<String> = made.collect();
         trap.wait();
         names.push(known.to_string());
         names.sort();
@@ -112,6 +116,46 @@ fn sequential_ephemerals_are_told_apart() {
         let mine = names.iter().filter(|name| **name != *known.as_str());
         mine.for_each(|name| world.delete(name, None).unwrap());
     }
+}
+
+#[test]
+fn an_ephemeral_that_others_delete_before_its_reply_is_not_made_twice() {
+    // > An ephemeral whose reply was lost is known by its session; one that somebody else has deleted since is not made again: EIO, or EEXIST when its name is taken.
+    let world = World::new();
+    world.create("/q", Persistent).unwrap();
+    for (name, mode, made) in [("/q/e", Ephemeral, "/q/e"), ("/q/n-", EphemeralSequential, "/q/n-0000000001")] {
+        let trap = world.proxy.trap().creates().path(name).and_refuse().lose_reply();
+        let creating = world.spawn(async move |store| store.create(&creation(name, mode)).await);
+        trap.wait();
+        world.witness.delete(&world.real(made), None).unwrap();
+        world.proxy.accept();
+        assert_eq!(world.wait(creating).unwrap().unwrap_err(), StoreError::Unknown, "{name}");
+        assert_eq!(world.counts(made), [1, 0, 1], "{name}");
+    }
+    assert_eq!(world.witness.children(&world.real("/q")).unwrap(), [""; 0]);
+    // The name is somebody else's by now.
+    let trap = world.proxy.trap().creates().path("/q/lock").and_refuse().lose_reply();
+    let creating = world.spawn(async |store| store.create(&creation("/q/lock", Ephemeral)).await);
+    trap.wait();
+    world.witness.delete(&world.real("/q/lock"), None).unwrap();
+    world.witness.create(&world.real("/q/lock"), b"theirs", Mode::Ephemeral).unwrap();
+    world.proxy.accept();
+    assert_eq!(world.wait(creating).unwrap().unwrap_err(), StoreError::NodeExists);
+    assert_eq!(world.witness.text(&world.real("/q/lock")), "theirs");
+}
+
+#[test]
+fn an_ephemeral_that_goes_unannounced_is_not_ours_any_more() {
+    let world = World::new();
+    world.create("/gone", Ephemeral).unwrap();
+    world.create("/there", Ephemeral).unwrap();
+    let connections = world.store.session().connections;
+    world.proxy.down();
+    world.witness.delete(&world.real("/gone"), None).unwrap();
+    world.proxy.accept();
+    until("it is connected again", || world.store.session().connections > connections);
+    let known: Vec<String> = world.store.ephemerals().into_iter().map(|(path, _)| path.to_string()).collect();
+    assert_eq!(known, ["/there"]);
 }
 
 #[test]

@@ -46,7 +46,10 @@ fn creations_are_reported_truly() {
         let made = made.get(mark).map_or(&[][..], Vec::as_slice);
         match result {
             Ok(name) => assert_eq!(made, [world.real(name)], "{mode:?} {mark}: made once, under the reported name"),
-            Err(StoreError::Unknown) => assert!(made.len() <= 1 && !mode.is_ephemeral(), "{mode:?} {mark}: {made:?}"),
+            // An ephemeral that is there is recognised; of one that is not, somebody may have deleted it.
+            Err(StoreError::Unknown) => {
+                assert!(made.len() <= usize::from(!mode.is_ephemeral()), "{mode:?} {mark}: {made:?}");
+            }
             Err(error) => panic!("{mode:?} {mark}: {error}"),
         }
     }

@@ -331,8 +331,10 @@ impl Board {
         if let Some(zxid) = zxid {
             self.see(zxid);
         }
-        if change == Change::Deleted {
-            self.ephemerals.forget(&path);
+        match change {
+            Change::Created => self.ephemerals.came(&path),
+            Change::Deleted => self.ephemerals.went(&path),
+            Change::Modified => {}
         }
         sink.event(Event::Node { path, change, zxid });
     }

@@ -78,7 +78,7 @@ pub struct Stray {
 pub enum Claim {
     /// It was applied: this is what it made.
     Applied(ZnodePath, Stat),
-    /// It was not.
+    /// What it was to make is not there.
     NotApplied,
     /// It cannot be told: this may stem from it, and somebody has changed it since. Nobody is told of it any more.
     Changed(ZnodePath, Stat),
@@ -100,7 +100,12 @@ struct Inner {
     lost: Vec<(u64, Wanted)>,
     next: u64,
     strays: HashMap<ZnodePath, Stray>,
+    /// What was deleted while requests were on their way: one of them may have made it.
+    gone: HashSet<ZnodePath>,
 }
+
+/// How many deletions are kept for requests that are on their way. What they made is rarely gone before its reply.
+const GONE: usize = 4096;
 
 /// A request for ephemerals that is on its way.
 #[derive(Debug)]
@@ -110,7 +115,11 @@ pub struct Ticket<'a> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
+        let mut inner = self.ephemerals.inner();
         self.ephemerals.sent.send_modify(|sent| *sent -= 1);
+        if *self.ephemerals.sent.borrow() == 0 {
+            inner.gone.clear();
+        }
     }
 }
 
@@ -145,14 +154,42 @@ impl Ephemerals {
         let _ = sent.wait_for(|sent| *sent == 0).await.is_ok();
     }
 
-    /// Notes that a caller is told of an ephemeral.
+    /// Notes that a caller is told of an ephemeral, unless it has gone since. Its creation has been announced by now.
     pub fn know(&self, path: ZnodePath, czxid: Option<Zxid>) {
-        self.inner().known.insert(path, czxid);
+        let mut inner = self.inner();
+        if !inner.gone.remove(&path) {
+            inner.known.insert(path, czxid);
+        }
     }
 
-    /// Notes that an ephemeral is gone.
+    /// Notes that an ephemeral was deleted by us.
     pub fn forget(&self, path: &ZnodePath) {
         self.inner().known.remove(path);
+    }
+
+    /// Notes that the creation of a znode was announced.
+    pub fn came(&self, path: &ZnodePath) {
+        self.inner().gone.remove(path);
+    }
+
+    /// Notes that the deletion of a znode was announced.
+    pub fn went(&self, path: &ZnodePath) {
+        let mut inner = self.inner();
+        inner.known.remove(path);
+        inner.strays.remove(path);
+        if *self.sent.borrow() > 0 {
+            if inner.gone.len() >= GONE {
+                inner.gone.clear();
+            }
+            inner.gone.insert(path.clone());
+        }
+    }
+
+    /// Forgets what is not among the session's ephemerals any more: deletions were not announced for a while.
+    pub fn remain(&self, all: &HashSet<ZnodePath>) {
+        let mut inner = self.inner();
+        inner.known.retain(|path, _| all.contains(path));
+        inner.gone.clear();
     }
 
     /// Notes that all are gone with their session: those that callers knew of.
@@ -184,11 +221,9 @@ impl Ephemerals {
     }
 
     /// Those of the session's ephemerals that a lost request may have made and that nobody knows of.
-    pub fn suspects(&self, all: impl IntoIterator<Item = ZnodePath>) -> Vec<ZnodePath> {
+    pub fn suspects(&self, all: HashSet<ZnodePath>) -> Vec<ZnodePath> {
         let inner = self.inner();
-        let fits = |path: &ZnodePath| inner.lost.iter().any(|(_, wanted)| wanted.fits(path));
-        let paths: HashSet<ZnodePath> = all.into_iter().filter(fits).collect();
-        paths.into_iter().collect()
+        all.into_iter().filter(|path| inner.lost.iter().any(|(_, wanted)| wanted.fits(path))).collect()
     }
 
     /// Takes the census: what of the session's ephemerals a lost request may have made.
@@ -297,6 +332,35 @@ mod tests {
         let again = ephemerals.lose(wanted("/q/n-", true, "b"));
         assert!(matches!(ephemerals.claim(lost), Claim::Changed(name, _) if name.as_str() == "/q/n-0000000003"));
         assert_eq!(ephemerals.claim(again), Claim::NotApplied);
+    }
+
+    #[test]
+    fn what_is_gone_is_not_known() {
+        let ephemerals = Ephemerals::new();
+        let (name, other) = (path("/e"), path("/other"));
+        let ticket = ephemerals.send();
+        // An earlier one of the same name goes before ours comes.
+        ephemerals.went(&name);
+        ephemerals.came(&name);
+        ephemerals.know(name.clone(), Some(Zxid(5)));
+        assert_eq!(ephemerals.known().len(), 1);
+        ephemerals.went(&name);
+        // Ours goes before its reply is there.
+        ephemerals.came(&name);
+        ephemerals.went(&name);
+        ephemerals.know(name.clone(), Some(Zxid(7)));
+        assert_eq!(ephemerals.known(), []);
+        ephemerals.went(&name);
+        drop(ticket);
+        ephemerals.know(name.clone(), Some(Zxid(9)));
+        ephemerals.know(other.clone(), Some(Zxid(9)));
+        ephemerals.remain(&HashSet::from([other.clone()]));
+        assert_eq!(ephemerals.known(), [(other, Some(Zxid(9)))]);
+        // A stray that goes is nobody's.
+        let lost = ephemerals.lose(wanted("/e", false, ""));
+        ephemerals.census([found("/e", 11, "")]);
+        ephemerals.went(&name);
+        assert_eq!(ephemerals.claim(lost), Claim::NotApplied);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use zookeeper_client as zk;
 
 use super::ephemerals::{Claim, Lost, Wanted};
+use super::judge::Write;
 use super::link::{Answer, Asks, Link, Reply};
 use super::write::{multi_error, unknown};
 use super::{Shared, wire};
@@ -50,6 +51,14 @@ impl Job {
         match self {
             Job::Create(creation) => Wanted::of(creation).into_iter().map(|wanted| (0, wanted)).collect(),
             Job::Multi { ops, .. } => Wanted::of_multi(ops),
+        }
+    }
+
+    /// What it changes.
+    fn writes(&self) -> Vec<Write> {
+        match self {
+            Job::Create(creation) => vec![Write::create(&creation.path, creation.mode)],
+            Job::Multi { ops, .. } => Write::of_multi(ops),
         }
     }
 
@@ -155,6 +164,7 @@ async fn follow(shared: &Arc<Shared>, job: &Job, deadline: Instant, sent: &Atomi
             return Err(StoreError::TimedOut.into());
         }
         sent.store(true, Ordering::SeqCst);
+        let seen = shared.board.seen();
         match send(shared, &link, job).await {
             Reply::Done(outcome) => {
                 shared.board.drain();
@@ -177,7 +187,7 @@ async fn follow(shared: &Arc<Shared>, job: &Job, deadline: Instant, sent: &Atomi
             Reply::Lost => {
                 let lost = job.wanted().into_iter().map(|(_, wanted)| shared.ephemerals.lose(wanted)).collect();
                 drop(ticket);
-                match settle(shared, &link, job, lost).await? {
+                match settle(shared, &link, job, lost, seen).await? {
                     Some(made) => return Ok(made),
                     None => {
                         sent.store(false, Ordering::SeqCst);
@@ -238,7 +248,13 @@ async fn send(shared: &Arc<Shared>, link: &Link, job: &Job) -> Reply<Outcome> {
 
 /// Settles a request whose reply was lost, once its session is connected again: what it made, or none when it was not
 /// applied.
-async fn settle(shared: &Arc<Shared>, link: &Link, job: &Job, lost: Vec<Lost<'_>>) -> Result<Option<Made>, MultiError> {
+async fn settle(
+    shared: &Arc<Shared>,
+    link: &Link,
+    job: &Job,
+    lost: Vec<Lost<'_>>,
+    seen: Zxid,
+) -> Result<Option<Made>, MultiError> {
     let reconnected = shared.board.reconnected(link, None).await?;
     let claims: Vec<Claim> = lost.into_iter().map(|lost| shared.ephemerals.claim(lost)).collect();
     // All were made, or none.
@@ -249,7 +265,7 @@ async fn settle(shared: &Arc<Shared>, link: &Link, job: &Job, lost: Vec<Lost<'_>
     let ephemerals: Vec<Ephemeral> = claims.iter().filter_map(claimed).collect();
     let unclear = || MultiError::from(unknown(&job.about(), link.session, StoreError::Unknown));
     match (claims.into_iter().next().unwrap_or(Claim::NotApplied), job) {
-        (Claim::NotApplied, _) => Ok(None),
+        (Claim::NotApplied, _) => disprove(shared, link, job, seen).await.map(|()| None),
         (Claim::Changed(path, stat), _) => {
             retract(shared, path, Some(stat.czxid));
             Err(unclear())
@@ -263,6 +279,29 @@ async fn settle(shared: &Arc<Shared>, link: &Link, job: &Job, lost: Vec<Lost<'_>
             }
         }
     }
+}
+
+/// Proves that a request was not applied that has left nothing. Somebody else may have deleted what it made, and it must
+/// not be made twice.
+async fn disprove(shared: &Arc<Shared>, lost: &Link, job: &Job, seen: Zxid) -> Result<(), MultiError> {
+    if job.wanted().iter().all(|(_, wanted)| is_of_a_kind(wanted)) {
+        return Ok(());
+    }
+    let Err(error) = shared.settle(lost, &job.writes(), seen, None).await else { return Ok(()) };
+    let link = shared.board.reconnected(lost, None).await?;
+    for (place, wanted) in job.wanted().into_iter().filter(|(_, wanted)| !wanted.sequential) {
+        let exists = |client: zk::Client| -> Answer<_> { Box::pin(client.check_stat(wanted.path.as_str())) };
+        // Whatever became of ours, by now the name is somebody else's.
+        if let Reply::Done(Some(_)) = link.request(None, Asks::Server, exists).await {
+            return Err(MultiError { index: Some(place), error: StoreError::NodeExists });
+        }
+    }
+    Err(unknown(&job.about(), lost.session, error).into())
+}
+
+/// Whether nobody else can mean an ephemeral, as it has an id in its name: a contender for a lock.
+fn is_of_a_kind(wanted: &Wanted) -> bool {
+    wanted.sequential && wanted.path.name().starts_with("_c_")
 }
 
 /// The results of a transaction that is known to have been applied; none when they can no longer be told.

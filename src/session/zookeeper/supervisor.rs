@@ -6,6 +6,7 @@
 //! on the old one can be applied any more. For the same reason a new session begins only when the old one is known to
 //! be dead: expired, or closed by us when its validity ran out first.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -330,10 +331,10 @@ impl Shared {
         if self.board.connect(link, watcher) { Ok(()) } else { Err(StoreError::Unexpected("it failed".to_owned())) }
     }
 
-    /// Looks for what requests have made whose replies were lost.
+    /// Looks for what requests have made whose replies were lost, and for what was deleted while nothing was announced.
     async fn take_census(&self, link: &Arc<Link>, deadline: Option<Instant>) -> Result<(), StoreError> {
         let lost = self.ephemerals.lost();
-        if lost.is_empty() {
+        if lost.is_empty() && self.ephemerals.known().is_empty() {
             self.ephemerals.census([]);
             return Ok(());
         }
@@ -347,13 +348,17 @@ impl Shared {
         };
         let all = match listed {
             Reply::Refused(StoreError::Unsupported(_)) => {
-                let mut all = Vec::new();
+                let mut all = HashSet::new();
                 for parent in lost.iter().filter_map(|wanted| wanted.path.parent()) {
                     all.extend(children(link, deadline, &parent).await?);
                 }
                 all
             }
-            reply => answer(reply)?.iter().filter_map(|path| ZnodePath::parse(path).ok()).collect(),
+            reply => {
+                let all = answer(reply)?.iter().filter_map(|path| ZnodePath::parse(path).ok()).collect();
+                self.ephemerals.remain(&all);
+                all
+            }
         };
         let suspects = self.ephemerals.suspects(all);
         let found = look(link, deadline, &suspects, self.is_old()).await?;
