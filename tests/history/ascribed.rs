@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::operation::{Kind, Mark, Operation, show};
+use crate::operation::{FAREWELL, Kind, Mark, Operation, show};
 use crate::tree::{Deed, Tree, What};
 
 /// The operations and what they did to the tree.
@@ -21,6 +21,8 @@ pub struct Ascribed<'a> {
     /// Transactions with the earliest and the latest time at which they can have been applied, the oldest first.
     times: Vec<(i64, u64, u64)>,
     index: Index<'a>,
+    /// Writes over a file that was made anew and had come to the version that the writer had read.
+    pub reborn: usize,
     pub wrong: Vec<String>,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Ascribed<'a> {
             hosts: HashMap::new(),
             times: Vec::new(),
             index: Index::of(operations),
+            reborn: 0,
             wrong: Vec::new(),
         };
         for deed in &tree.deeds {
@@ -105,6 +108,11 @@ impl<'a> Ascribed<'a> {
             self.unmarked.push(deed);
             return Ok(None);
         }
+        if let Some(writer) = self.writer_of_another(deed, &after) {
+            self.reborn += 1;
+            return Ok(Some(writer));
+        }
+        let (operations, index) = (self.operations, &self.index);
         let new: Vec<Mark> = after.iter().copied().filter(|mark| !before.contains(mark)).collect();
         let [mark] = new[..] else { return Err("written by nobody") };
         let &writer = index.writers.get(&mark).ok_or("written by nobody")?;
@@ -136,6 +144,29 @@ impl<'a> Ascribed<'a> {
         }
     }
 
+    /// Who wrote to a file that had been made anew, and had come to the version that the writer had read of the one before. The
+    /// server compares nothing else; so the writer must not have been told that it succeeded.
+    fn writer_of_another(&self, deed: &Deed, after: &[Mark]) -> Option<usize> {
+        let before = deed.before.as_ref().filter(|_| deed.what == What::Set)?;
+        let ends = [after.first()?, after.last()?];
+        let writers = ends.into_iter().filter_map(|mark| Some((*mark, *self.index.writers.get(mark)?)));
+        let mut unknown = writers.filter(|(_, writer)| {
+            let operation = &self.operations[*writer];
+            let bases = matches!(operation.kind, Kind::First | Kind::Append);
+            bases && operation.is_unknown() && operation.path == deed.path
+        });
+        let is_of_another = |(mark, writer): &(Mark, usize)| {
+            let line = self.tree.line(&deed.path);
+            let earlier = line[..line.partition_point(|(zxid, _)| *zxid < before.czxid)].iter().rev().take(1000);
+            let others =
+                earlier.filter_map(|(_, state)| state.as_ref()).filter(|state| state.version == before.version);
+            let operation = &self.operations[*writer];
+            let makes = |content: &[Mark]| self.is_as_asked(operation, *mark, content, after);
+            !makes(&before.content()) && others.into_iter().any(|other| makes(&other.content()))
+        };
+        unknown.find(is_of_another).map(|(_, writer)| writer)
+    }
+
     /// Whether a write made of a content what it was to make.
     fn is_as_asked(&self, operation: &Operation, mark: Mark, before: &[Mark], after: &[Mark]) -> bool {
         let whole = after == [mark];
@@ -144,11 +175,18 @@ impl<'a> Ascribed<'a> {
         let meets = |other: &Operation| other != operation && other.meets(operation);
         match operation.kind {
             // A truncation is the file's: whatever is written next through the mount takes it with it.
-            Kind::First => first || whole && self.operations.iter().any(|other| other.truncates() && meets(other)),
-            Kind::Append => last || whole && self.operations.iter().any(|other| other.truncates() && meets(other)),
-            Kind::Replace => whole || first && self.operations.iter().any(meets),
+            Kind::First => first || whole && self.around(operation).any(|other| other.truncates() && meets(other)),
+            Kind::Append => last || whole && self.around(operation).any(|other| other.truncates() && meets(other)),
+            Kind::Replace => whole || first && self.around(operation).any(meets),
             _ => whole,
         }
+    }
+
+    /// The operations that may go on at the same time.
+    pub fn around(&self, operation: &Operation) -> impl Iterator<Item = &'a Operation> {
+        let first = self.operations.partition_point(|other| other.begin < operation.begin.saturating_sub(2 * FAREWELL));
+        let last = self.operations.partition_point(|other| other.begin < operation.end);
+        self.operations[first..last].iter()
     }
 
     /// Whether a write went to the place of a deed: its own, the number it was given, or where an open file was moved to.

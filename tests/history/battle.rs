@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rig::{Ensemble, Job, Mode, Mount, Proxy, Server, Shell, Transaction, Witness, Workdir, until, until_within};
 
-use crate::checker::{Rules, check};
+use crate::checker::{Rules, Verdict, check};
 use crate::faults::{Tally, Wires, disturb_servers, disturb_wires, pause};
 use crate::operation::{self, Operation};
 use crate::random::Random;
@@ -17,7 +17,7 @@ use crate::tree::Tree;
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an operation may take.
-const TIMEOUT: Duration = Duration::from_secs(4);
+pub const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Mounts; the other host is the client without one.
 pub const MOUNTS: usize = 2;
@@ -47,10 +47,11 @@ pub struct Battle {
 impl Battle {
     /// With sessions that are lost soon.
     pub fn prepare(seed: u64) -> Battle {
-        Battle::with(seed, SESSION_TIMEOUT, TIMEOUT)
+        Battle::with(seed, SESSION_TIMEOUT, TIMEOUT, &[])
     }
 
-    pub fn with(seed: u64, session_timeout: Duration, timeout: Duration) -> Battle {
+    /// With other times, and arguments for the mounts.
+    pub fn with(seed: u64, session_timeout: Duration, timeout: Duration, arguments: &[&str]) -> Battle {
         // A server that was away gets all it has missed from the log: each log is then whole.
         let options = Server::options().heap(128).java("-Dzookeeper.snapshotSizeFactor=1000000");
         let ensemble = Ensemble::boot_with(&options);
@@ -74,14 +75,15 @@ impl Battle {
             setup,
             tally: Tally::default(),
         };
-        battle.mounts = (0..MOUNTS).map(|host| battle.mount(host, session_timeout, timeout)).collect();
+        battle.mounts = (0..MOUNTS).map(|host| battle.mount(host, session_timeout, timeout, arguments)).collect();
         battle
     }
 
-    fn mount(&self, host: usize, session_timeout: Duration, timeout: Duration) -> Mount {
+    fn mount(&self, host: usize, session_timeout: Duration, timeout: Duration, arguments: &[&str]) -> Mount {
         let session_timeout = format!("{}s", session_timeout.as_secs());
         let timeout = format!("timeout={}s", timeout.as_secs());
-        Mount::options(&self.address(host)).args(&["--session-timeout", &session_timeout]).o(&timeout).mount()
+        let options = Mount::options(&self.address(host)).args(&["--session-timeout", &session_timeout]);
+        options.o(&timeout).args(arguments).mount()
     }
 
     /// The connect string of a host.
@@ -155,7 +157,7 @@ impl Battle {
         }
         let operations = operation::read(&self.beside("of"));
         let rules = Rules { mounts: MOUNTS, late: LATE, setup: self.setup };
-        let mut wrong = Vec::new();
+        let (mut wrong, mut reborn) = (Vec::new(), 0);
         let mut tree = Tree::default();
         let began = Instant::now();
         // What is taken back late has time for it until the session would be over.
@@ -163,7 +165,7 @@ impl Battle {
             match Tree::replay(&self.history(), &self.chroot) {
                 Ok(replayed) => {
                     tree = replayed;
-                    wrong = check(&operations, &tree, rules);
+                    Verdict { wrong, reborn } = check(&operations, &tree, rules);
                     wrong.extend(self.compare(&tree, &witness));
                 }
                 Err(why) => wrong = vec![why],
@@ -178,7 +180,12 @@ impl Battle {
         }
         assert!(wrong.is_empty(), "seed {}: {} wrong:\n{}", self.seed, wrong.len(), wrong.join("\n"));
         let transactions = tree.deeds.len();
-        format!("{}, {transactions} changes, {}, 0 violations", operation::summary(&operations), self.tally)
+        format!(
+            "{}, {transactions} changes, {}, {reborn} met another file at the same \
+             version and were told so, 0 violations",
+            operation::summary(&operations),
+            self.tally
+        )
     }
 
     /// What the log says is there is what the servers and the mounts show.

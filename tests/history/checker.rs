@@ -24,8 +24,16 @@ pub struct Rules {
     pub setup: i64,
 }
 
-/// All that is wrong with a history.
-pub fn check(operations: &[Operation], tree: &Tree, rules: Rules) -> Vec<String> {
+/// What is said of a history.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// All that is wrong with it.
+    pub wrong: Vec<String>,
+    /// Writes that met another file of the same name at the same version, and were told to have failed.
+    pub reborn: usize,
+}
+
+pub fn check(operations: &[Operation], tree: &Tree, rules: Rules) -> Verdict {
     let mut ascribed = Ascribed::new(operations, tree);
     let mut wrong = std::mem::take(&mut ascribed.wrong);
     wrong.extend(check_fates(&ascribed, rules));
@@ -34,7 +42,7 @@ pub fn check(operations: &[Operation], tree: &Tree, rules: Rules) -> Vec<String>
     wrong.extend(check_ephemerals(&ascribed));
     wrong.extend(check_looks(&ascribed, rules));
     wrong.extend(check_registers(&ascribed));
-    wrong
+    Verdict { wrong, reborn: ascribed.reborn }
 }
 
 /// Every success is there, no failure is, and what may be there is not there late.
@@ -274,7 +282,7 @@ fn is_empty(seen: &Seen) -> bool {
 
 fn is_being_replaced(ascribed: &Ascribed<'_>, look: &Operation) -> bool {
     let look = Operation { path: ascribed.origin(&look.path).to_owned(), ..look.clone() };
-    ascribed.operations.iter().any(|other| other.truncates() && other.meets(&look))
+    ascribed.around(&look).any(|other| other.truncates() && other.meets(&look))
 }
 
 /// The first transaction from `floor` to `ceiling` at which something was so, or what is wrong. `at_first` is whether it was

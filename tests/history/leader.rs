@@ -31,7 +31,7 @@ while not os.path.exists(stop):
 #[test]
 fn a_leader_that_dies_loses_nothing_and_doubles_nothing() {
     // Sessions that outlive an election on a busy machine.
-    let battle = Battle::with(1, Duration::from_secs(60), Duration::from_secs(20));
+    let battle = Battle::with(1, Duration::from_secs(60), Duration::from_secs(20), &[]);
     let stop = battle.beside("stop");
     let mounts = [&battle.mounts[0], &battle.mounts[1]];
     mounts[0].bash("touch log lock; mkdir l").success();

@@ -4,6 +4,7 @@
 //! `HISTORY_SECONDS=600 cargo test --test history` runs longer, and `HISTORY_SEED` chooses the operations and faults.
 //! When it fails, `HISTORY_DUMP=FILE` keeps all operations and transactions.
 
+mod anew;
 mod ascribed;
 mod battle;
 mod checker;

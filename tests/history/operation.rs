@@ -15,7 +15,7 @@ const WIDTH: usize = 12;
 
 /// How long an operation goes on, in nanoseconds, after a program was killed that never saw its end, or was told that it
 /// is not known.
-const FAREWELL: u64 = 20_000_000_000;
+pub const FAREWELL: u64 = 20_000_000_000;
 
 /// One operation of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]

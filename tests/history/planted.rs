@@ -56,7 +56,7 @@ impl History {
             Ok(tree) => tree,
             Err(why) => return vec![why],
         };
-        check(&self.operations, &tree, RULES)
+        check(&self.operations, &tree, RULES).wrong
     }
 
     /// A copy with something changed.
@@ -220,6 +220,24 @@ fn what_is_wrong_is_found_without_the_log() {
     assert_eq!(wrong(&planted).len(), 1, "two that created the same file");
     let planted = history.but(|all| all.did(1, Kind::Unlink, "/f", [54, 55]));
     assert_eq!(wrong(&planted).len(), 1, "a deletion that was not done");
+}
+
+#[test]
+fn a_write_over_a_file_that_was_made_anew_must_be_told() {
+    for (outcome, count) in [(Outcome::Unknown, 0), (Outcome::Done, 2)] {
+        let history = right().but(|all| {
+            // Version 1 is read, and then the file is another one that has come to version 1 as well.
+            all.asked(1, Kind::Append, "/f", Some(30), [110, 120], outcome);
+            all.did(2, Kind::Unlink, "/f", [111, 112]);
+            all.log(111, 2, vec![delete("/f")]);
+            all.wrote(2, Kind::Put, "/f", 31, [113, 114]);
+            all.log(113, 2, vec![create("/f", &[31])]);
+            all.wrote(2, Kind::Replace, "/f", 32, [115, 116]);
+            all.log(115, 2, vec![set("/f", &[32], 1)]);
+            all.log(119, 1, vec![set("/f", &[13, 30], 2)]);
+        });
+        assert_eq!(history.wrong().len(), count, "{:?}", history.wrong());
+    }
 }
 
 type Edit = fn(&mut History);

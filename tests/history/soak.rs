@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rig::{Mount, Witness, until};
 
-use crate::battle::{Battle, number};
+use crate::battle::{Battle, SESSION_TIMEOUT, TIMEOUT, number};
 
 /// How long one round rages.
 const ROUND: Duration = Duration::from_secs(5);
@@ -19,14 +19,15 @@ const ROUND: Duration = Duration::from_secs(5);
 struct Usage {
     /// What has to be what it was: by name, of each mount and of all servers together.
     exact: BTreeMap<String, i64>,
-    /// Resident kilobytes of each daemon.
+    /// Resident kilobytes of each daemon, and bytes in its cache.
     resident: Vec<i64>,
+    cached: Vec<i64>,
 }
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact: Vec<String> = self.exact.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        write!(f, "{}; resident {:?} kB", exact.join(", "), self.resident)
+        write!(f, "{}; resident {:?} kB, cached {:?}", exact.join(", "), self.resident, self.cached)
     }
 }
 
@@ -47,6 +48,7 @@ impl Usage {
                 put(name, metrics.get(&format!("zkmount_{name}")).copied().unwrap_or(-1));
             }
             usage.resident.push(resident(pid));
+            usage.cached.push(metrics["zkmount_cache_bytes"]);
         }
         for name in ["zk_watch_count", "zk_num_alive_connections"] {
             let sum = battle.ensemble.servers.iter().map(|server| server.metric(name)).sum();
@@ -101,7 +103,8 @@ fn soak() {
     let minutes = number("SOAK_MINUTES", 0);
     let time = if minutes == 0 { ROUND } else { Duration::from_secs(60 * minutes) };
     let seed = number("HISTORY_SEED", 20_261_127);
-    let mut battle = Battle::prepare(seed);
+    // A small cache, so that it is full soon: what grows then is something else.
+    let mut battle = Battle::with(seed, SESSION_TIMEOUT, TIMEOUT, &["--cache", "64K"]);
     let round = |battle: &mut Battle| {
         battle.seed += 1000;
         battle.rage(ROUND);

@@ -64,6 +64,9 @@ def stat(path):
 
 def size(path):
     found = os.stat(root + path)
+    # The kernel may ask for the file that a name stood for a moment ago: one that is gone, and open yet.
+    if found.st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, path)
     return f"{found.st_size},{'d' if found.st_mode & 0o040000 else 'f'}"
 
 

@@ -1,11 +1,15 @@
 //! The connection goes, the session lives on.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rig::{Direction, Mode, until};
-use zkmount::session::{Change, CreateMode, Event, SessionState, StateChange, Store, StoreError};
+use zkmount::session::{Change, CreateMode, Event, Op, SessionState, StateChange, Store, StoreError};
 
-use crate::world::{World, creation, path};
+use crate::world::{World, bytes, creation, path};
 
 #[test]
 fn the_watch_is_made_again() {
@@ -70,6 +74,59 @@ fn nothing_is_sent_late() {
     assert_eq!(late.count(), 0);
     assert_eq!(world.applied(), []);
     assert_eq!(world.store.session().incarnation, 1);
+}
+
+/// Tells when an operation has begun.
+async fn told<T>(begun: mpsc::Sender<()>, operation: impl Future<Output = T>) -> T {
+    let mut operation = pin!(operation);
+    let first = poll_fn(|context| Poll::Ready(operation.as_mut().poll(context))).await;
+    begun.send(()).expect("somebody waits for it");
+    match first {
+        Poll::Ready(result) => result,
+        Poll::Pending => operation.await,
+    }
+}
+
+#[test]
+fn a_write_that_waited_does_not_reach_a_znode_that_was_made_anew() {
+    let world = World::new();
+    let names = ["/set", "/delete", "/multi", "/e"];
+    names.iter().for_each(|name| drop(world.create(name, CreateMode::Persistent).unwrap()));
+    // What nobody has touched meanwhile is written all the same.
+    world.create("/same", CreateMode::Persistent).unwrap();
+    world.proxy.down();
+    until("the store notices", || world.store.session().state == SessionState::Suspended);
+    let (begun, waiting) = mpsc::channel();
+    let (first, second, third, fourth, fifth) = (begun.clone(), begun.clone(), begun.clone(), begun.clone(), begun);
+    let same =
+        world.spawn(async |store| told(first, store.set(&path("/same"), bytes("mine"), Some(0))).await.map(|_| ()));
+    let writes = [
+        world.spawn(async |store| told(second, store.set(&path("/set"), bytes("mine"), Some(0))).await.map(|_| ())),
+        world.spawn(async |store| told(third, store.delete(&path("/delete"), Some(0))).await),
+        world.spawn(async |store| {
+            let check = Op::Check { path: path("/multi"), version: Some(0) };
+            let ops = [check, Op::Create(creation("/copy", CreateMode::Persistent))];
+            told(fourth, store.multi(&ops)).await.map(|_| ()).map_err(|error| error.error)
+        }),
+        world.spawn(async |store| {
+            let check = Op::Check { path: path("/e"), version: Some(0) };
+            let ops = [check, Op::Create(creation("/lock", CreateMode::Ephemeral))];
+            told(fifth, store.multi(&ops)).await.map(|_| ()).map_err(|error| error.error)
+        }),
+    ];
+    (0..5).for_each(|_| waiting.recv_timeout(Duration::from_secs(30)).expect("it has begun"));
+    for name in names {
+        world.witness.delete(&world.real(name), None).unwrap();
+        world.witness.create(&world.real(name), b"theirs", Mode::Persistent).unwrap();
+    }
+    world.proxy.accept();
+    for write in writes {
+        assert_eq!(world.wait(write).unwrap().unwrap_err(), StoreError::BadVersion);
+    }
+    world.wait(same).unwrap().unwrap();
+    names.iter().for_each(|name| assert_eq!(world.witness.text(&world.real(name)), "theirs"));
+    assert_eq!(world.witness.text(&world.real("/same")), "mine");
+    assert!(!world.witness.exists(&world.real("/copy")) && !world.witness.exists(&world.real("/lock")));
 }
 
 #[test]

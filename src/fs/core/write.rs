@@ -238,6 +238,11 @@ impl<S: Store> Core<S> {
             Ok(stat) => {
                 self.changes.cache.put(ticket, path, 1, Fresh::Data(data, stat));
                 own.applied();
+                if version.is_some() && node.face == Face::File && !is_same(node, &stat) {
+                    // A znode that is made anew counts its versions anew, and the server compares nothing else.
+                    tracing::error!(%path, czxid = %stat.czxid, "a file that was made anew meanwhile has been written over");
+                    return Err(Errno::EIO);
+                }
                 Ok(stat)
             }
             Err(MultiError { index: Some(0), error: StoreError::NoNode }) if fenced => {

@@ -117,6 +117,14 @@ impl Board {
         }
     }
 
+    /// The number of the connection on which requests can be sent at once.
+    pub fn current(&self) -> Option<u64> {
+        match &self.status.borrow().phase {
+            Phase::Connected(link) if link.is_usable() => Some(link.number),
+            _ => None,
+        }
+    }
+
     /// The number that the next connection gets.
     pub fn next_number(&self) -> u64 {
         self.status.borrow().connections + 1

@@ -15,7 +15,7 @@ use zookeeper_client as zk;
 use super::ephemerals::{Claim, Lost, Wanted};
 use super::judge::Write;
 use super::link::{Answer, Asks, Link, Reply};
-use super::write::{multi_error, unknown};
+use super::write::{based_of_multi, multi_error, unknown};
 use super::{Shared, wire};
 use crate::mapping::{SessionId, Stat, ZnodePath, Zxid};
 use crate::session::pin::{pin, with_pin};
@@ -59,6 +59,14 @@ impl Job {
         match self {
             Job::Create(creation) => vec![Write::create(&creation.path, creation.mode)],
             Job::Multi { ops, .. } => Write::of_multi(ops),
+        }
+    }
+
+    /// The znodes whose versions it depends on.
+    fn based(&self) -> Vec<ZnodePath> {
+        match self {
+            Job::Create(_) => Vec::new(),
+            Job::Multi { ops, .. } => based_of_multi(ops),
         }
     }
 
@@ -156,9 +164,13 @@ fn in_background(work: impl Future<Output = ()> + Send + 'static) {
 /// Sends a request until its outcome is known, however long that takes.
 async fn follow(shared: &Arc<Shared>, job: &Job, deadline: Instant, sent: &AtomicBool) -> Outcome {
     let mut after = 0;
+    let (basis, based) = (shared.basis(), job.based());
     loop {
         let link = shared.board.connected(Some(deadline), after).await?;
         after = link.number;
+        if !shared.is_sound(&basis, &link, &based, Some(deadline)).await? {
+            continue;
+        }
         let ticket = shared.ephemerals.send();
         if Instant::now() >= deadline {
             return Err(StoreError::TimedOut.into());

@@ -38,7 +38,7 @@ impl Shared {
             };
         }
         let writes = [Write::create(&creation.path, creation.mode)];
-        let result = self.write(&creation.path, &writes, |client| self.send_create(client, creation)).await;
+        let result = self.write(&creation.path, &writes, &[], |client| self.send_create(client, creation)).await;
         let (path, stat) = result.map_err(|error| unsupported(creation.mode, error))?;
         Ok((path, self.board.note(stat)))
     }
@@ -60,13 +60,14 @@ impl Shared {
         let writes = [Write::Set { path: path.clone() }];
         let send =
             |client: zk::Client| -> Answer<zk::Stat> { Box::pin(client.set_data(path.as_str(), &data, version)) };
-        self.write(path, &writes, send).await.map(|stat| self.board.note(wire::stat(&stat)))
+        let based = based(path, version);
+        self.write(path, &writes, &based, send).await.map(|stat| self.board.note(wire::stat(&stat)))
     }
 
     pub(super) async fn delete(&self, path: &ZnodePath, version: Option<i32>) -> Result<(), StoreError> {
         let writes = [Write::Delete { path: path.clone() }];
         let send = |client: zk::Client| -> Answer<()> { Box::pin(client.delete(path.as_str(), version)) };
-        self.write(path, &writes, send).await?;
+        self.write(path, &writes, &based(path, version), send).await?;
         self.ephemerals.forget(path);
         Ok(())
     }
@@ -86,7 +87,7 @@ impl Shared {
             let (path, acl) = (path.clone(), wire::acl_to_wire(acl));
             Box::pin(async move { client.set_acl(path.as_str(), &acl, version).await })
         };
-        self.write(path, &writes, send).await.map(|stat| self.board.note(wire::stat(&stat)))
+        self.write(path, &writes, &[], send).await.map(|stat| self.board.note(wire::stat(&stat)))
     }
 
     pub(super) async fn multi(self: &Arc<Shared>, ops: &[Op], restore: &[Op]) -> Result<Vec<OpResult>, MultiError> {
@@ -104,7 +105,8 @@ impl Shared {
         let writes = Write::of_multi(ops);
         let first = writes.first().and_then(|write| judge::witnesses(std::slice::from_ref(write)).pop());
         let about = first.unwrap_or_else(ZnodePath::root);
-        let outcome = self.write(&about, &writes, |client| self.send_multi(client, ops)).await?;
+        let based = based_of_multi(ops);
+        let outcome = self.write(&about, &writes, &based, |client| self.send_multi(client, ops)).await?;
         outcome.inspect(|results| self.note_multi(results)).map_err(|error| multi_error(ops, error))
     }
 
@@ -153,18 +155,24 @@ impl Shared {
         }
     }
 
-    /// Sends a write until it is answered or cannot be settled, and not after the deadline.
+    /// Sends a write until it is answered or cannot be settled, and not after the deadline. `based` are the znodes whose
+    /// versions it depends on.
     async fn write<T>(
         &self,
         about: &ZnodePath,
         writes: &[Write],
+        based: &[ZnodePath],
         send: impl Fn(zk::Client) -> Answer<T>,
     ) -> Result<T, StoreError> {
         let deadline = Some(self.deadline());
         let mut after = 0;
+        let basis = self.basis();
         loop {
             let link = self.board.connected(deadline, after).await?;
             after = link.number;
+            if !self.is_sound(&basis, &link, based, deadline).await? {
+                continue;
+            }
             let seen = self.board.seen();
             match link.request(deadline, Asks::Leader, &send).await {
                 Reply::Done(value) => {
@@ -184,6 +192,32 @@ impl Shared {
                 },
             }
         }
+    }
+
+    /// What a write that begins now is based on.
+    pub(super) fn basis(&self) -> Basis {
+        Basis { connection: self.board.current(), seen: self.board.seen() }
+    }
+
+    /// Whether a write may be sent on this connection as far as its versions are concerned; false when the connection failed.
+    ///
+    /// A znode that is made anew counts its versions anew. While a write waited for a connection, others may have made one that
+    /// has reached the same version by now, so that the server would take it for the one that was read.
+    ///
+    /// # Errors
+    /// [`StoreError::BadVersion`] when one of the znodes has been set or made since.
+    pub(super) async fn is_sound(
+        &self,
+        basis: &Basis,
+        link: &Link,
+        based: &[ZnodePath],
+        deadline: Option<Instant>,
+    ) -> Result<bool, StoreError> {
+        if based.is_empty() || basis.connection == Some(link.number) {
+            return Ok(true);
+        }
+        let Some(stats) = self.stats(link, based, deadline).await? else { return Ok(false) };
+        if stats.values().any(|stat| stat.mzxid > basis.seen) { Err(StoreError::BadVersion) } else { Ok(true) }
     }
 
     /// Proves that a write was not applied: the connection on which that was seen.
@@ -228,6 +262,31 @@ impl Shared {
         }
         Ok(Some(stats))
     }
+}
+
+/// The moment at which a write began.
+pub(super) struct Basis {
+    connection: Option<u64>,
+    seen: Zxid,
+}
+
+/// The znode whose version a request depends on.
+fn based(path: &ZnodePath, version: Option<i32>) -> Vec<ZnodePath> {
+    version.map(|_| path.clone()).into_iter().collect()
+}
+
+/// The znodes whose versions a transaction depends on, as far as it has not made them itself.
+pub(super) fn based_of_multi(ops: &[Op]) -> Vec<ZnodePath> {
+    let depends = |op: &Op| match op {
+        Op::Check { path, version } | Op::Set { path, version, .. } | Op::Delete { path, version } => {
+            version.map(|_| path.clone())
+        }
+        Op::Create(_) => None,
+    };
+    let mut paths: Vec<ZnodePath> = ops.iter().filter_map(depends).collect();
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 /// Whether it was applied is as unknown when the session is lost as when the store is closed under it.
