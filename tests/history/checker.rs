@@ -5,7 +5,7 @@
 //! it that is no older than what the same mount has shown before, and no newer than the answer.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use crate::ascribed::Ascribed;
@@ -102,7 +102,7 @@ fn check_unmarked(ascribed: &Ascribed<'_>, rules: Rules) -> Vec<String> {
     }
     for (key, operations) in &asked {
         let deeds = deeds.get(key).map_or(&[][..], Vec::as_slice);
-        let hosts: std::collections::BTreeSet<usize> = operations.iter().map(|operation| operation.host).collect();
+        let hosts: BTreeSet<usize> = operations.iter().map(|operation| operation.host).collect();
         for host in hosts {
             let must: Vec<&Operation> =
                 of_host(operations, host).filter(|o| o.is_done() && o.kind != Kind::Open).collect();
@@ -264,8 +264,12 @@ fn find(ascribed: &Ascribed<'_>, operation: &Operation, seen: &Seen, floor: i64)
     };
     let found = match seen {
         Seen::Names(names) => {
-            let is_so = |there: &std::collections::BTreeSet<String>| there.iter().eq(names);
-            moment(ascribed.tree.names(&operation.path), floor, ceiling, is_so, names.is_empty())
+            let listed = listing(ascribed.tree.names(&operation.path), floor, ceiling, names);
+            return if listed {
+                Ok(None)
+            } else {
+                Err("a listing without what was there all the time, or with what was not")
+            };
         }
         _ => moment(line, floor, ceiling, is_so, *seen == Seen::Nothing),
     };
@@ -283,6 +287,22 @@ fn is_empty(seen: &Seen) -> bool {
 fn is_being_replaced(ascribed: &Ascribed<'_>, look: &Operation) -> bool {
     let look = Operation { path: ascribed.origin(&look.path).to_owned(), ..look.clone() };
     ascribed.around(&look).any(|other| other.truncates() && other.meets(&look))
+}
+
+/// Whether a listing has every name that was there all the time, and none that never was. What comes or goes while a directory is
+/// listed may be in it or not.
+fn listing(line: &[(i64, BTreeSet<String>)], floor: i64, ceiling: i64, names: &[String]) -> bool {
+    let first = line.partition_point(|(zxid, _)| *zxid <= floor).saturating_sub(1);
+    let mut there: Vec<&BTreeSet<String>> =
+        line[first..].iter().take_while(|(zxid, _)| *zxid <= ceiling).map(|(_, names)| names).collect();
+    let empty = BTreeSet::new();
+    if line.first().is_none_or(|(zxid, _)| *zxid > floor) {
+        there.push(&empty);
+    }
+    let listed: BTreeSet<&String> = names.iter().collect();
+    let always = there[0].iter().filter(|name| there.iter().all(|names| names.contains(*name)));
+    always.into_iter().all(|name| listed.contains(name))
+        && listed.iter().all(|name| there.iter().any(|n| n.contains(*name)))
 }
 
 /// The first transaction from `floor` to `ceiling` at which something was so, or what is wrong. `at_first` is whether it was

@@ -14,6 +14,9 @@ use crate::battle::{Battle, SESSION_TIMEOUT, TIMEOUT, number};
 /// How long one round rages.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Growth of memory in a quarter of the time that says nothing, in kB.
+const SLACK: i64 = 512;
+
 /// What a daemon and the servers use.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Usage {
@@ -140,8 +143,36 @@ fn soak() {
         assert!(grown.is_empty(), "{grown:?} grew from {first} to {now}");
         resident.push(now.resident.clone());
     }
+    for host in 0..battle.mounts.len() {
+        check_growth(&resident.iter().map(|round| round[host]).collect::<Vec<i64>>());
+    }
     let rounds = resident.len();
     println!("{rounds} rounds in {:?}, {}; resident {:?} kB", began.elapsed(), battle.tally, resident);
+}
+
+/// Memory that a leak takes grows on; what a program needs once for all does so at the beginning only.
+fn check_growth(resident: &[i64]) {
+    let quarter = resident.len() / 4;
+    if quarter < 4 {
+        return;
+    }
+    let growth = |first: usize| resident[first + quarter - 1] - resident[first];
+    let (second, last) = (growth(quarter), growth(resident.len() - quarter));
+    assert!(
+        last <= SLACK.max(second / 2),
+        "{last} kB more in the last quarter, {second} kB in the second: {resident:?}"
+    );
+}
+
+#[test]
+#[should_panic(expected = "in the last quarter")]
+fn a_leak_is_found() {
+    check_growth(&(0..40).map(|round| 20_000 + 200 * round).collect::<Vec<i64>>());
+}
+
+#[test]
+fn what_settles_is_no_leak() {
+    check_growth(&(0..40).map(|round| 24_000 - 2_000 / (round + 1)).collect::<Vec<i64>>());
 }
 
 /// What may be more than after the first round, as it comes and goes by itself.
