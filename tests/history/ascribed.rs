@@ -255,7 +255,8 @@ impl<'a> Ascribed<'a> {
 
     /// The first transaction that can have been what an operation asked for that leaves no mark.
     pub fn least(&self, operation: &Operation) -> Option<i64> {
-        let create = operation.asks()?;
+        // Who opens a file may find it there.
+        let create = operation.asks().filter(|_| operation.kind != Kind::Open)?;
         let what = if create { What::Create } else { What::Delete };
         let deeds = self.places.get(&operation.path[..])?.iter().filter(|deed| deed.what == what);
         let own = deeds.filter(|deed| self.hosts.get(&deed.session).is_none_or(|host| *host == operation.host));

@@ -199,11 +199,16 @@ fn is_truncation(ascribed: &Ascribed<'_>, deed: &Deed) -> bool {
     ascribed.operations.iter().any(|operation| {
         (operation.truncates() || matches!(operation.kind, Kind::Guarded(_)))
             && operation.path == ascribed.origin(&deed.path)
-            && (operation.is_unknown() || operation.kind == Kind::Open)
+            && (operation.is_unknown() || operation.kind == Kind::Open || is_moved_meanwhile(ascribed, operation))
             && host.is_none_or(|host| *host == operation.host)
             && ascribed.early(deed.zxid) <= operation.latest()
             && ascribed.late(deed.zxid) >= operation.begin
     })
+}
+
+/// Whether the file was renamed through the same mount after it had been opened to be replaced: what is renamed is empty then.
+fn is_moved_meanwhile(ascribed: &Ascribed<'_>, operation: &Operation) -> bool {
+    ascribed.around(operation).any(|other| matches!(other.kind, Kind::Away { .. }) && other.meets(operation))
 }
 
 /// An ephemeral is there as long as its session.
