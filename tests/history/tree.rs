@@ -180,10 +180,11 @@ fn merged(deeds: Vec<Deed>) -> Vec<Deed> {
         .filter_map(|deed| Some((deed.path.clone(), deed.before.as_ref()?.data.clone())))
         .collect();
     for (from, data) in gone {
-        let is_target =
-            |deed: &&mut Deed| deed.path != from && deed.after.as_ref().is_some_and(|after| after.data == data);
-        let target = merged.iter_mut().find(is_target);
-        if let Some(target) = target {
+        let is_target = |deed: &Deed| deed.path != from && deed.after.as_ref().is_some_and(|after| after.data == data);
+        // A rename that was on its way while its source was made anew and came to the same version carries what it had read.
+        let is_pair = merged.len() == 2 && merged[0].what == What::Create && merged[0].path != from;
+        let target = merged.iter().position(is_target).or(is_pair.then_some(0));
+        if let Some(target) = target.map(|at| &mut merged[at]) {
             target.what = What::MoveFrom(from.clone());
             merged.retain(|deed| deed.path != from);
         }
