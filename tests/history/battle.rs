@@ -230,7 +230,7 @@ impl Battle {
 fn what_everybody_was_told_is_what_happened() {
     let seed = number("HISTORY_SEED", 20_261_127);
     let battle = Battle::prepare(seed);
-    battle.rage(Duration::from_secs(number("HISTORY_SECONDS", 20)));
+    battle.rage(Duration::from_secs(number("HISTORY_SECONDS", 120)));
     println!("seed {seed}: {}", battle.judge());
 }
 

@@ -1,7 +1,7 @@
 //! Histories: several hosts and programs do everything at once while everything fails, and what they were told is judged
 //! afterwards.
 //!
-//! `HISTORY_SECONDS=600 cargo test --test history` runs longer, and `HISTORY_SEED` chooses the operations and faults.
+//! It takes two minutes; `HISTORY_SECONDS=600 cargo test --test history` runs longer, and `HISTORY_SEED` chooses the operations and faults.
 //! When it fails, `HISTORY_DUMP=FILE` keeps all operations and transactions.
 
 mod anew;
