@@ -103,6 +103,8 @@ fn a_truncation_is_committed_by_the_last_close() {
     world.run("echo x > f; : > f; test ! -s f; [ -z \"$(cat f)\" ]");
     until("the second one too", || world.witness.text("/f").is_empty());
     world.run("echo x > f; truncate -s 0 f");
+    until("that of truncate(1), which opens the file, too", || world.witness.text("/f").is_empty());
+    world.run("echo x > f; /usr/bin/python3 -c 'import os; os.truncate(\"f\", 0)'");
     assert_eq!(world.witness.text("/f"), "", "truncate(2) has no close to wait for");
 }
 
