@@ -33,11 +33,14 @@ pub enum Reply<T> {
     Late,
 }
 
-/// Whether the answer to a request proves that the leader knows the session.
+/// Whether the answer to a request proves that the leader knows the session, and who can answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
     /// The server that we are connected to answers by itself.
     Server,
+    /// The same, if it is of release 3.6 or newer. An older one is not asked: it closes the connection on which it is asked
+    /// for what it does not know.
+    NewServer,
     /// The answer goes through the leader.
     Leader,
 }
@@ -51,18 +54,21 @@ pub struct Link {
     /// The timeout that the server granted.
     pub timeout: Duration,
     pub validity: Arc<Validity>,
+    /// The server is known to be older than release 3.6.
+    pub is_old: bool,
     tasks: Tasks,
     ended: watch::Sender<bool>,
 }
 
 impl Link {
-    pub fn new(client: zk::Client, tasks: Tasks, number: u64, validity: Arc<Validity>) -> Link {
+    pub fn new(client: zk::Client, tasks: Tasks, number: u64, validity: Arc<Validity>, is_old: bool) -> Link {
         Link {
             session: SessionId(client.session_id().0),
             timeout: client.session_timeout(),
             client,
             number,
             validity,
+            is_old,
             tasks,
             ended: watch::Sender::new(false),
         }
@@ -103,6 +109,9 @@ impl Link {
     ) -> Reply<T> {
         if !self.is_usable() {
             return Reply::NotSent;
+        }
+        if self.is_old && asks == Asks::NewServer {
+            return Reply::Refused(StoreError::Unsupported("the server is older than 3.6"));
         }
         let sent = Boot::now();
         let mut answer = send(self.client.clone());

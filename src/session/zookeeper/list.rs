@@ -29,10 +29,7 @@ impl Shared {
                 reader.commit().await
             })
         };
-        if self.is_old() {
-            return self.list_singly(paths).await;
-        }
-        let results = match self.read(Asks::Server, send).await {
+        let results = match self.read(Asks::NewServer, send).await {
             Err(StoreError::Unsupported(_)) => return self.list_singly(paths).await,
             results => results?,
         };

@@ -60,8 +60,8 @@ struct Shared {
     board: Arc<Board>,
     ephemerals: Arc<Ephemerals>,
     peek_size: peek::Estimate,
-    /// The server is older than recursive watches, multi-reads and lists of ephemerals, which came together. It closes the
-    /// connection on which it is asked for what it does not know, so it is not asked again.
+    /// The server is older than recursive watches, multi-reads and lists of ephemerals, which came together: see
+    /// [`link::Asks::NewServer`].
     old: AtomicBool,
     /// Whether the store is to be closed.
     close: watch::Sender<bool>,

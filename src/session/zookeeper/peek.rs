@@ -86,10 +86,10 @@ impl Shared {
         paths: &[ZnodePath],
         with_data: bool,
     ) -> Result<Vec<Result<Peek, StoreError>>, StoreError> {
-        if !with_data || self.is_old() {
+        if !with_data {
             return self.peek_singly(paths).await;
         }
-        let read = self.read(Asks::Server, |client| multi_read(client, paths.to_vec())).await;
+        let read = self.read(Asks::NewServer, |client| multi_read(client, paths.to_vec())).await;
         let mut peeks = match read {
             Err(StoreError::Unsupported(_)) => return self.peek_singly(paths).await,
             peeks => peeks?,

@@ -182,23 +182,23 @@ impl Shared {
             };
             match opened {
                 Ok(opened) => {
-                    if let Some(old) = session.as_ref().filter(|_| lost) {
-                        let buried = tokio::select! {
-                            buried = self.bury(&servers, old) => buried,
-                            () = self.closing() => false,
-                        };
-                        if !buried {
-                            opened.close(CLOSING).await;
-                            self.pause(&mut backoff).await;
-                            continue;
+                    let lives_on = match session.as_ref().filter(|_| lost) {
+                        Some(old) => tokio::select! {
+                            buried = self.bury(&servers, old) => !buried,
+                            () = self.closing() => true,
+                        },
+                        None => false,
+                    };
+                    if lives_on {
+                        opened.close(CLOSING).await;
+                    } else {
+                        session = session.filter(|_| !lost);
+                        let info = opened.client.session().clone();
+                        let validity = session.is_some().then(|| Arc::clone(&last.validity));
+                        match self.set_up(opened, validity).await {
+                            Ok(link) => return Some(First { link, session: info }),
+                            Err(error) => tracing::debug!(%error, "the connection failed at once"),
                         }
-                        session = None;
-                    }
-                    let info = opened.client.session().clone();
-                    let validity = session.is_some().then(|| Arc::clone(&last.validity));
-                    match self.set_up(opened, validity).await {
-                        Ok(link) => return Some(First { link, session: info }),
-                        Err(error) => tracing::debug!(%error, "the connection failed at once"),
                     }
                 }
                 Err(OpenError::Expired) => {
@@ -230,13 +230,6 @@ impl Shared {
                 matches!(self.attempt(servers, Some(session)).await, Err(OpenError::Expired))
             }
             Err(error) => matches!(error, OpenError::Expired),
-        }
-    }
-
-    async fn pause(&self, backoff: &mut Backoff) {
-        tokio::select! {
-            () = sleep(backoff.pause()) => {}
-            () = self.closing() => {}
         }
     }
 
@@ -284,7 +277,8 @@ impl Shared {
             }
             None => Arc::new(Validity::new(timeout, sent)),
         };
-        let link = Arc::new(Link::new(client, tasks, self.board.next_number(), validity));
+        let link =
+            Arc::new(Link::new(client, tasks, self.board.next_number(), validity, self.old.load(Ordering::Relaxed)));
         match self.prepare(&link).await {
             Ok(()) => Ok(link),
             Err(error) => {
@@ -294,38 +288,28 @@ impl Shared {
         }
     }
 
-    /// Tells whether the server is known not to know what came with release 3.6.
-    pub(super) fn is_old(&self) -> bool {
-        self.old.load(Ordering::Relaxed)
-    }
-
     async fn prepare(self: &Arc<Shared>, link: &Arc<Link>) -> Result<(), StoreError> {
         let deadline = Some(Instant::now() + self.settings.operation_timeout);
         let sync = |client: zk::Client| -> super::Answer<()> { Box::pin(async move { client.sync("/").await }) };
         let watch = |client: zk::Client| -> super::Answer<zk::PersistentWatcher> {
             Box::pin(async move { client.watch("/", zk::AddWatchMode::PersistentRecursive).await })
         };
-        let watcher = if self.is_old() {
-            answer(link.request(deadline, Asks::Leader, sync).await)?;
-            None
-        } else {
-            // Both leave at once, and in this order.
-            let (synced, watched) =
-                tokio::join!(link.request(deadline, Asks::Leader, sync), link.request(deadline, Asks::Server, watch),);
-            answer(synced)?;
-            match watched {
-                Reply::Refused(error) => {
-                    tracing::warn!(%error, "the server has no recursive watches (3.6 has): changes are seen late");
-                    let is_unknown = matches!(error, StoreError::Unsupported(_));
-                    self.old.store(is_unknown, Ordering::Relaxed);
-                    if is_unknown {
-                        // This connection is about to be closed.
-                        return Err(error);
-                    }
-                    None
+        // Both leave at once, and in this order.
+        let (synced, watched) =
+            tokio::join!(link.request(deadline, Asks::Leader, sync), link.request(deadline, Asks::NewServer, watch),);
+        answer(synced)?;
+        let watcher = match watched {
+            Reply::Refused(_) if link.is_old => None,
+            Reply::Refused(error) => {
+                tracing::warn!(%error, "the server has no recursive watches (3.6 has): changes are seen late");
+                if let StoreError::Unsupported(_) = error {
+                    self.old.store(true, Ordering::Relaxed);
+                    // This connection is about to be closed.
+                    return Err(error);
                 }
-                reply => Some(answer(reply)?),
+                None
             }
+            reply => Some(answer(reply)?),
         };
         self.take_census(link, deadline).await?;
         if self.board.connect(link, watcher) { Ok(()) } else { Err(StoreError::Unexpected("it failed".to_owned())) }
@@ -341,12 +325,7 @@ impl Shared {
         let list = |client: zk::Client| -> super::Answer<Vec<String>> {
             Box::pin(async move { client.list_ephemerals("/").await })
         };
-        let listed = if self.is_old() {
-            Reply::Refused(StoreError::Unsupported("the server is too old"))
-        } else {
-            link.request(deadline, Asks::Server, list).await
-        };
-        let all = match listed {
+        let all = match link.request(deadline, Asks::NewServer, list).await {
             Reply::Refused(StoreError::Unsupported(_)) => {
                 let mut all = HashSet::new();
                 for parent in lost.iter().filter_map(|wanted| wanted.path.parent()) {
@@ -361,7 +340,7 @@ impl Shared {
             }
         };
         let suspects = self.ephemerals.suspects(all);
-        let found = look(link, deadline, &suspects, self.is_old()).await?;
+        let found = look(link, deadline, &suspects).await?;
         self.ephemerals.census(found.into_iter().filter(|(_, stray)| stray.stat.ephemeral_owner == link.session));
         Ok(())
     }
@@ -383,18 +362,16 @@ async fn look(
     link: &Link,
     deadline: Option<Instant>,
     paths: &[ZnodePath],
-    is_old: bool,
 ) -> Result<Vec<(ZnodePath, Stray)>, StoreError> {
     let mut found = Vec::with_capacity(paths.len());
     if paths.is_empty() {
         return Ok(found);
     }
     let read = |client: zk::Client| peek::multi_read(client, paths.to_vec());
-    // Whoever has no multi-reads is asked for one after the other.
-    let results = if is_old {
-        paths.iter().map(|_| Err(StoreError::NoAuth)).collect()
-    } else {
-        answer(link.request(deadline, Asks::Server, read).await)?
+    let results = match link.request(deadline, Asks::NewServer, read).await {
+        // Whoever has no multi-reads is asked for one after the other.
+        Reply::Refused(StoreError::Unsupported(_)) => paths.iter().map(|_| Err(StoreError::NoAuth)).collect(),
+        reply => answer(reply)?,
     };
     for (path, result) in paths.iter().zip(results) {
         match result {
