@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -170,6 +171,8 @@ fn servers_that_are_all_dead_are_asked_again_with_pauses() {
     }
     // Each pause is longer than the one before, up to a second. A busy machine only makes them longer.
     assert!(began.elapsed() > Duration::from_secs(2), "8 attempts in {:?}", began.elapsed());
+    // A program that another test is just starting has a copy for a moment, which would keep the port taken.
+    unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
     drop(listener);
     place.proxy.accept();
     until_within(Duration::from_secs(15), "it is back", || place.mount.bash("cat f").code() == 0);
