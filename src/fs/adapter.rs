@@ -26,7 +26,7 @@ use self::reply::{
     reply_open, reply_written, reply_xattr,
 };
 use self::run::{
-    Operation, close, forget_entry, nothing, take_back_created, take_back_made, take_back_renamed, take_back_written,
+    Undoing, close, forget_entry, nothing, take_back_created, take_back_made, take_back_renamed, take_back_written,
 };
 use super::core::{Attr, Caller, Core, Created, Entry, Lock, Range, RenameMode, Result, Wanted, Written};
 use super::handle::Fh;
@@ -611,11 +611,8 @@ impl<S: Store> fuser::Filesystem for Adapter<S> {
             cancel.cancel();
             errno
         };
-        let take_back = move |core: Arc<Core<S>>, ()| -> Option<Operation<()>> {
-            Some(Box::pin(async move {
-                core.take_back_lock(Ino(ino.0), lock.owner).await;
-                Ok(())
-            }))
+        let take_back = move |core: Arc<Core<S>>, ()| -> Option<Undoing> {
+            Some(Box::pin(async move { core.take_back_lock(Ino(ino.0), lock.owner).await }))
         };
         let label = Label::new("setlk", request, ino);
         // An unlock is not taken back.

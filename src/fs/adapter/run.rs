@@ -14,7 +14,10 @@ use crate::fs::own;
 use crate::session::Store;
 
 /// An operation on its way.
-pub(super) type Operation<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+type Operation<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+/// What an operation did is being undone.
+pub(super) type Undoing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S: Store> Adapter<S> {
     /// Runs an operation and replies. `take_back` undoes what an operation did whose caller no longer waits.
@@ -23,7 +26,7 @@ impl<S: Store> Adapter<S> {
         label: Label,
         operation: impl FnOnce(Arc<Core<S>>) -> F,
         reply: impl FnOnce(Result<T>) + Send + 'static,
-        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
+        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Undoing> + Send + 'static,
     ) where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -43,7 +46,7 @@ impl<S: Store> Adapter<S> {
         operation: impl FnOnce(Arc<Core<S>>) -> F,
         reply: impl FnOnce(Result<T>) + Send + 'static,
         give_up: impl Future<Output = Errno> + Send + 'static,
-        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Operation<()>> + Send + 'static,
+        take_back: impl FnOnce(Arc<Core<S>>, T) -> Option<Undoing> + Send + 'static,
     ) where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -83,53 +86,38 @@ impl<S: Store> Adapter<S> {
             if let Ok(value) = operation.await
                 && let Some(undo) = take_back(core, value)
             {
-                let _ = undo.await;
+                undo.await;
             }
         });
     }
 }
 
 /// There is nothing to undo, or nobody to undo it for.
-pub(super) fn nothing<S, T>(_core: Arc<Core<S>>, _value: T) -> Option<Operation<()>> {
+pub(super) fn nothing<S, T>(_core: Arc<Core<S>>, _value: T) -> Option<Undoing> {
     None
 }
 
-pub(super) fn forget_entry<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
+pub(super) fn forget_entry<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Undoing> {
     core.take_back(&entry);
     None
 }
 
-pub(super) fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_opened(opened).await;
-        Ok(())
-    }))
+pub(super) fn close<S: Store>(core: Arc<Core<S>>, opened: Opened) -> Option<Undoing> {
+    Some(Box::pin(async move { core.take_back_opened(opened).await }))
 }
 
-pub(super) fn take_back_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_created(created).await;
-        Ok(())
-    }))
+pub(super) fn take_back_created<S: Store>(core: Arc<Core<S>>, created: Created) -> Option<Undoing> {
+    Some(Box::pin(async move { core.take_back_created(created).await }))
 }
 
-pub(super) fn take_back_made<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_made(entry).await;
-        Ok(())
-    }))
+pub(super) fn take_back_made<S: Store>(core: Arc<Core<S>>, entry: Entry) -> Option<Undoing> {
+    Some(Box::pin(async move { core.take_back_made(entry).await }))
 }
 
-pub(super) fn take_back_renamed<S: Store>(core: Arc<Core<S>>, renamed: Renamed) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_renamed(renamed).await;
-        Ok(())
-    }))
+pub(super) fn take_back_renamed<S: Store>(core: Arc<Core<S>>, renamed: Renamed) -> Option<Undoing> {
+    Some(Box::pin(async move { core.take_back_renamed(renamed).await }))
 }
 
-pub(super) fn take_back_written<S: Store>(core: Arc<Core<S>>, written: Written) -> Option<Operation<()>> {
-    Some(Box::pin(async move {
-        core.take_back_written(written).await;
-        Ok(())
-    }))
+pub(super) fn take_back_written<S: Store>(core: Arc<Core<S>>, written: Written) -> Option<Undoing> {
+    Some(Box::pin(async move { core.take_back_written(written).await }))
 }
