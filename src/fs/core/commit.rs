@@ -95,9 +95,9 @@ impl<S: Store> Core<S> {
     /// Empties a znode, if it is still the one that was truncated: nobody truncated another of that name.
     async fn empty(&self, node: &Node) -> Result<()> {
         for attempt in 1.. {
-            let stat = match self.fresh_data(&node.path).await {
+            let stat = match self.fresh_stat(&node.path).await {
                 Err(Errno::ENOENT) => return Ok(()),
-                result => result?.1,
+                result => result?,
             };
             if !is_same(node, &stat) {
                 return Ok(());
