@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use self::believed::Believed;
 pub use self::file::FileState;
 pub use self::told::Known;
-use crate::mapping::{View, ZnodePath, Zxid};
+use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
 
 /// The number of an inode.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +49,15 @@ pub enum Face {
     Draft(u64),
 }
 
+impl From<Kind> for Face {
+    fn from(kind: Kind) -> Face {
+        match kind {
+            Kind::File => Face::File,
+            Kind::Directory => Face::Directory,
+        }
+    }
+}
+
 /// What an inode stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -67,6 +76,14 @@ impl Node {
     /// The mount's root.
     pub fn root() -> Node {
         Node { path: ZnodePath::root(), czxid: ANY, face: Face::Directory }
+    }
+
+    /// What a znode with this Stat is for the kernel.
+    pub fn of(path: &ZnodePath, stat: &Stat) -> Node {
+        if path.is_root() {
+            return Node::root();
+        }
+        Node { path: path.clone(), czxid: stat.czxid, face: stat.kind().into() }
     }
 
     /// The inode's number: FNV-1a, then a finalizer, so that neighbours differ in all bits.
@@ -149,6 +166,15 @@ impl Inode {
 
     fn is_truncated(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.is_truncated())
+    }
+
+    /// Counts a look-up; tells whether the kernel knew it before.
+    fn look_up(&mut self) -> bool {
+        let known = self.lookups > 0;
+        self.lookups += 1;
+        self.asked = true;
+        self.gone = false;
+        known
     }
 }
 
@@ -238,17 +264,21 @@ impl Inodes {
     /// Counts a look-up of a node, before it is told to the kernel.
     pub fn look_up(&self, node: Node) -> Ino {
         let ino = node.ino();
-        let mut table = self.table();
-        let inode = table.insert(ino, node);
-        inode.lookups += 1;
-        inode.asked = true;
-        inode.gone = false;
+        self.table().insert(ino, node).look_up();
         ino
     }
 
-    /// Tells whether the kernel knows an inode.
-    pub fn is_looked_up(&self, ino: Ino) -> bool {
-        self.table().inodes.get(&ino).is_some_and(|inode| inode.lookups > 0)
+    /// Counts a look-up of a file or directory that has this Stat, and can be watched from now on. Tells whether the kernel knew
+    /// its inode.
+    pub fn look_up_znode(&self, node: Node, stat: &Stat) -> (Ino, bool) {
+        let ino = node.ino();
+        let mut table = self.table();
+        let inode = table.insert(ino, node);
+        if inode.aversion.is_none() {
+            inode.since = stat.pzxid;
+            inode.aversion = Some(stat.aversion);
+        }
+        (ino, inode.look_up())
     }
 
     /// The kernel forgets look-ups.

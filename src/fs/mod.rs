@@ -12,6 +12,7 @@ pub mod departures;
 pub mod draft;
 pub mod handle;
 pub mod inode;
+mod lately;
 pub mod list;
 pub mod lock;
 pub mod metrics;

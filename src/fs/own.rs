@@ -5,15 +5,13 @@
 //! says beforehand what it is about to change, what is announced of those paths meanwhile waits for its end, and then its own
 //! changes are taken out, each once, and the others are told.
 
-mod lately;
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::lately::Lately;
 use super::changes::Changes;
 use super::inode::Ino;
+use super::lately::Lately;
 use super::replay::Tiding;
 use crate::mapping::ZnodePath;
 use crate::session::{Change, Op};
@@ -29,10 +27,13 @@ struct Inner {
     last: u64,
     paths: HashMap<ZnodePath, Held>,
     /// What this mount made: the kernel has told of it.
-    made: Lately,
-    /// What this mount removed: the kernel has told of it.
-    removed: Lately,
+    made: Lately<(), REMEMBERED>,
+    /// What this mount removed, and when: the kernel has told of it.
+    removed: Lately<Mark, REMEMBERED>,
 }
+
+/// Znodes of this mount's own making, and of its own removing, that are remembered.
+const REMEMBERED: usize = 8192;
 
 /// A moment on the clock of this mount's own changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -76,7 +77,7 @@ impl Own {
 
     /// Tells whether this mount removed what was at a path since then.
     pub(super) fn has_removed(&self, path: &ZnodePath, since: Mark) -> bool {
-        self.inner().removed.get(path).is_some_and(|number| number > since.0)
+        self.inner().removed.get(path).is_some_and(|removed| *removed > since)
     }
 
     /// A znode is gone: the next one of that path is not the one that this mount made.
@@ -113,8 +114,8 @@ impl Own {
             }
             *last += 1;
             match change {
-                Change::Created if !is_over => made.insert(path, *last),
-                Change::Deleted => removed.insert(path, *last),
+                Change::Created if !is_over => made.insert(path, ()),
+                Change::Deleted => removed.insert(path, Mark(*last)),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use crate::fs::handle::{Fh, Handle};
 use crate::fs::inode::{Face, Ino, Node};
 use crate::fs::list::{Item, Listing};
 use crate::mapping::path::NAME_MAX;
-use crate::mapping::{Kind, ZnodePath, Zxid};
+use crate::mapping::{ZnodePath, Zxid};
 use crate::session::{Store, StoreError};
 
 /// Znodes that are looked at for the first request, so that a small look is cheap.
@@ -97,9 +97,8 @@ impl<S: Store> Core<S> {
                 break;
             }
             at += 1;
-            let asked = listing.asked;
-            let item = listing.get(index).and_then(|(path, item)| self.dir_item(path, item, at as u64));
-            given.extend(item.map(|item| DirItem { asked, ..item }));
+            let item = |(path, item): &(_, _)| self.dir_item(path, item, at as u64, listing.asked);
+            given.extend(listing.get(index).and_then(item));
         }
         Ok(given)
     }
@@ -134,13 +133,12 @@ impl<S: Store> Core<S> {
         Ok(true)
     }
 
-    fn dir_item(&self, path: &ZnodePath, item: &Item, next: u64) -> Option<DirItem> {
+    fn dir_item(&self, path: &ZnodePath, item: &Item, next: u64, asked: Option<Ticket>) -> Option<DirItem> {
         let (czxid, face) = match item {
             Item::Gone => return None,
             Item::Hidden => (Zxid(0), Face::File),
             Item::Scratch(scratch) => (Zxid(0), Face::Scratch(scratch.id)),
-            Item::Znode(stat) if stat.kind() == Kind::Directory => (stat.czxid, Face::Directory),
-            Item::Znode(stat) => (stat.czxid, Face::File),
+            Item::Znode(stat) => (stat.czxid, stat.kind().into()),
         };
         let shown = self.options.names.show(path.name());
         if shown.len() > NAME_MAX {
@@ -149,7 +147,7 @@ impl<S: Store> Core<S> {
         }
         let kind = if face == Face::Directory { FileKind::Directory } else { FileKind::File };
         let ino = Node { path: path.clone(), czxid, face }.ino();
-        Some(DirItem { name: shown, next, ino, kind, path: Some(path.clone()), item: item.clone(), asked: None })
+        Some(DirItem { name: shown, next, ino, kind, path: Some(path.clone()), item: item.clone(), asked })
     }
 
     /// When a tree is being walked, its directories are listed one after the other. So when one is listed soon after the one

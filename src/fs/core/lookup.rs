@@ -8,7 +8,7 @@ use crate::error::Errno;
 use crate::fs::attributes::Attributes;
 use crate::fs::inode::{ANY, Face, Ino, Node};
 use crate::fs::scratch::Scratch;
-use crate::mapping::{Kind, Stat, View, ZnodePath, Zxid};
+use crate::mapping::{Stat, View, ZnodePath, Zxid};
 use crate::session::Store;
 
 /// Scratch files show another mode than files, on which vim overwrites a file in place rather than replacing it.
@@ -82,20 +82,17 @@ impl<S: Store> Core<S> {
 
     /// Counts a look-up of a znode, and tells whether the kernel knew its inode.
     pub(super) fn count_look_up(&self, path: &ZnodePath, stat: &Stat) -> (Entry, bool) {
-        let face = match stat.kind() {
-            _ if path.is_root() => Face::Directory,
-            Kind::File => Face::File,
-            Kind::Directory => Face::Directory,
-        };
-        let node = Node { path: path.clone(), czxid: stat.czxid, face: face.clone() };
-        let known = self.changes.inodes.is_looked_up(node.ino());
-        let ino = self.changes.inodes.look_up(node);
-        self.changes.inodes.seen(ino, stat);
-        let mut attributes = self.painter.znode(ino, &face, stat, self.changes.inodes.touched(ino));
-        if self.changes.inodes.is_truncated(ino) {
-            attributes.size = 0;
-        }
-        (Entry { attributes, ttl: self.ttl_of(stat) }, known)
+        let node = Node::of(path, stat);
+        let face = node.face.clone();
+        let (ino, known) = self.changes.inodes.look_up_znode(node, stat);
+        (Entry { attributes: self.paint_now(ino, &face, stat), ttl: self.ttl_of(stat) }, known)
+    }
+
+    /// The attributes of an inode with this Stat, and what this mount has done to it since.
+    fn paint_now(&self, ino: Ino, face: &Face, stat: &Stat) -> Attributes {
+        let inodes = &self.changes.inodes;
+        let attributes = self.painter.znode(ino, face, stat, inodes.touched(ino));
+        if inodes.is_truncated(ino) { Attributes { size: 0, ..attributes } } else { attributes }
     }
 
     /// How long the kernel may use what it is told of a znode. Scripts look at the locks that they take and give back,
@@ -143,14 +140,11 @@ impl<S: Store> Core<S> {
     /// The attributes that an inode has by now, if they are known, else these. The kernel shows whatever it is told to everybody
     /// for a moment, and may have shown newer ones.
     pub(in crate::fs) fn repaint(&self, attributes: Attributes) -> Attributes {
-        let (ino, inodes) = (attributes.ino, &self.changes.inodes);
-        let Some(node) = inodes.node(ino).filter(|node| !node.path.is_root()) else { return attributes };
+        let ino = attributes.ino;
+        let Some(node) = self.changes.inodes.node(ino).filter(|node| !node.path.is_root()) else { return attributes };
         let Some(stat) = self.changes.cache.known(&node.path) else { return attributes };
-        if !is_same(&node, &stat) || node.face != face_of(&stat) {
-            return attributes;
-        }
-        let now = self.painter.znode(ino, &node.face, &stat, inodes.touched(ino));
-        if inodes.is_truncated(ino) { Attributes { size: 0, ..now } } else { now }
+        let is_current = is_same(&node, &stat) && node.face == stat.kind().into();
+        if is_current { self.paint_now(ino, &node.face, &stat) } else { attributes }
     }
 
     /// The attributes of the root.
@@ -211,13 +205,11 @@ impl<S: Store> Core<S> {
         if !is_same(&node, &stat) {
             return self.gone(ino, &node);
         }
-        if node.face != face_of(&stat) && matches!(node.face, Face::File | Face::Directory) && !inodes.is_open(ino) {
+        if node.face != stat.kind().into() && matches!(node.face, Face::File | Face::Directory) && !inodes.is_open(ino)
+        {
             return Err(Errno::ESTALE);
         }
-        let mut attributes = self.painter.znode(ino, &node.face, &stat, inodes.touched(ino));
-        if inodes.is_truncated(ino) {
-            attributes.size = 0;
-        }
+        let mut attributes = self.paint_now(ino, &node.face, &stat);
         if let Face::Tag(_) = node.face {
             attributes.size = self.options.names.show(node.path.name()).len() as u64;
         }
@@ -239,11 +231,4 @@ impl<S: Store> Core<S> {
 /// Tells whether a Stat is that of the node's incarnation.
 pub(super) fn is_same(node: &Node, stat: &Stat) -> bool {
     node.czxid == ANY || node.czxid == stat.czxid
-}
-
-fn face_of(stat: &Stat) -> Face {
-    match stat.kind() {
-        Kind::File => Face::File,
-        Kind::Directory => Face::Directory,
-    }
 }

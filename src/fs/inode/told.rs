@@ -126,14 +126,6 @@ impl Inodes {
         }
     }
 
-    /// A file or directory was looked up that has this Stat: it can be watched from now on.
-    pub fn seen(&self, ino: Ino, stat: &Stat) {
-        if let Some(inode) = self.table().inodes.get_mut(&ino).filter(|inode| inode.aversion.is_none()) {
-            inode.since = stat.pzxid;
-            inode.aversion = Some(stat.aversion);
-        }
-    }
-
     /// Tells whether the ACL of what somebody may watch at a path was changed since it was seen last.
     pub fn notice_acl(&self, path: &ZnodePath, stat: &Stat) -> bool {
         let mut table = self.table();

@@ -2,9 +2,8 @@
 //!
 //! The kernel forgets what it was told for the sake of those who watch at once, so its inodes cannot say.
 
-use std::collections::{HashMap, VecDeque};
-
 use crate::fs::inode::Node;
+use crate::fs::lately::Lately;
 use crate::fs::own::Mark;
 use crate::mapping::{ZnodePath, Zxid};
 
@@ -14,31 +13,14 @@ const BOUND: usize = 16384;
 /// What those who watch were told lately to be there.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    told: HashMap<ZnodePath, Told>,
-    order: VecDeque<(u64, ZnodePath)>,
-    number: u64,
-}
-
-#[derive(Debug)]
-struct Told {
-    number: u64,
-    node: Node,
-    mzxid: Zxid,
-    seen: Mark,
+    told: Lately<(Node, Zxid, Mark), BOUND>,
 }
 
 impl Recent {
     /// They were told that this is there, set last by a transaction, as was seen then.
     pub fn is(&mut self, node: Node, mzxid: Zxid, seen: Mark) {
-        self.number += 1;
-        self.order.push_back((self.number, node.path.clone()));
-        self.told.insert(node.path.clone(), Told { number: self.number, node, mzxid, seen });
-        if self.order.len() > BOUND
-            && let Some((number, path)) = self.order.pop_front()
-            && self.told.get(&path).is_some_and(|told| told.number == number)
-        {
-            self.told.remove(&path);
-        }
+        let path = node.path.clone();
+        self.told.insert(&path, (node, mzxid, seen));
     }
 
     /// They were told that what was at a path is gone.
@@ -48,7 +30,7 @@ impl Recent {
 
     /// What they were told to be there, the transaction that had set it last, and when it was seen.
     pub fn get(&self, path: &ZnodePath) -> Option<(&Node, Zxid, Mark)> {
-        self.told.get(path).map(|told| (&told.node, told.mzxid, told.seen))
+        self.told.get(path).map(|(node, mzxid, seen)| (node, *mzxid, *seen))
     }
 }
 

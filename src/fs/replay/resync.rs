@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::teller::{Found, Goes, Now, Teller, node_of};
+use super::teller::{Found, Goes, Now, Teller};
 use crate::fs::inode::{ANY, Face, Ino, Known, Node};
 use crate::mapping::{Kind, Stat, ZnodePath, Zxid};
 use crate::session::Store;
@@ -81,18 +81,16 @@ impl<S: Store> Teller<S> {
     fn compare(&mut self, known: &Known, stat: &Stat, found: &Found, after: Zxid) -> Goes {
         let path = &known.node.path;
         let after = after.max(self.changes.inodes.watchable_since(path));
-        if path.is_root() || known.node == node_of(path, stat) {
+        if path.is_root() || known.node == Node::of(path, stat) {
             if stat.czxid > after && !self.is_told(path, stat) && !path.is_root() && !self.changes.own.has_made(path) {
                 // Somebody has found it before those who watch were told.
                 self.created(path, found, false)?;
             } else if stat.mzxid > after {
-                self.modified(path, found, false)?;
+                self.modified(path, found, None, false)?;
             }
         } else if known.node.czxid == stat.czxid {
             let kind = if known.node.face == Face::Directory { Kind::Directory } else { Kind::File };
-            if !self.turned(path, found, Some(kind))? {
-                self.modified(path, found, false)?;
-            }
+            self.modified(path, found, Some(kind), false)?;
         } else if known.node.czxid != ANY {
             self.remove(known.node.clone(), found.seen)?;
             self.created(path, found, false)?;
@@ -149,7 +147,7 @@ impl<S: Store> Teller<S> {
                         continue;
                     }
                     if child.mzxid > after {
-                        self.modified(path, found, false)?;
+                        self.modified(path, found, None, false)?;
                     }
                 }
             }

@@ -100,7 +100,7 @@ impl<S: Store> Teller<S> {
                 }
                 Item::Acl(path) => {
                     if let Some(Found { now: Now::Is(stat), .. }) = self.look_at(path)? {
-                        self.touch(node_of(path, &stat))?;
+                        self.touch(Node::of(path, &stat))?;
                     }
                     items.pop_front();
                 }
@@ -124,8 +124,7 @@ impl<S: Store> Teller<S> {
             let ends = items.iter().any(is_end) || self.changes.tidings.ends(&tiding.path);
             match tiding.change {
                 Some(Change::Created) => self.created(&tiding.path, found, ends)?,
-                Some(Change::Modified) if self.turned(&tiding.path, found, tiding.kind)? => {}
-                Some(Change::Modified) => self.modified(&tiding.path, found, ends)?,
+                Some(Change::Modified) => self.modified(&tiding.path, found, tiding.kind, ends)?,
                 Some(Change::Deleted) => self.ended(&tiding, found)?,
                 None => drop(self.turned(&tiding.path, found, tiding.kind)?),
             }
@@ -206,7 +205,7 @@ impl<S: Store> Teller<S> {
             Now::Is(stat) => {
                 if self.is_told(path, stat) {
                     // What came after the creation may be told only by now.
-                    return self.modified(path, found, ends);
+                    return self.modified(path, found, None, ends);
                 }
                 let known = self.known(path, found);
                 let old = known.iter().find(|known| is_other(known, stat));
@@ -217,7 +216,7 @@ impl<S: Store> Teller<S> {
                 if let Some(old) = old {
                     self.remove(old.node.clone(), found.seen)?;
                 }
-                self.make(node_of(path, stat), stat, found.seen)
+                self.make(Node::of(path, stat), stat, found.seen)
             }
             Now::Hidden => self.make(hidden(path), &Stat::default(), found.seen),
             // Without an end to follow it would be believed in for ever.
@@ -228,15 +227,16 @@ impl<S: Store> Teller<S> {
         }
     }
 
-    /// A znode's data was set. `ends` says that an end of it, or of the one before, is yet to be told.
-    pub(super) fn modified(&mut self, path: &ZnodePath, found: &Found, ends: bool) -> Goes {
-        if self.turned(path, found, None)? {
+    /// A znode's data was set, by which it may have turned from what it was, if that is known. `ends` says that an end of it, or
+    /// of the one before, is yet to be told.
+    pub(super) fn modified(&mut self, path: &ZnodePath, found: &Found, kind: Option<Kind>, ends: bool) -> Goes {
+        if self.turned(path, found, kind)? {
             return Ok(());
         }
         let known = self.changes.inodes.known(path);
         match &found.now {
             Now::Is(stat) => {
-                let node = node_of(path, stat);
+                let node = Node::of(path, stat);
                 match self.told(path) {
                     Some((told, mzxid)) if told.czxid == node.czxid && mzxid == stat.mzxid => return Ok(()),
                     Some((told, _)) if told.czxid == node.czxid => {}
@@ -327,16 +327,14 @@ impl<S: Store> Teller<S> {
     /// known, for those who know it from a listing.
     pub(super) fn turned(&mut self, path: &ZnodePath, found: &Found, kind: Option<Kind>) -> Goes<bool> {
         let Now::Is(stat) = &found.now else { return Ok(false) };
-        let node = node_of(path, stat);
+        let node = Node::of(path, stat);
         let known = self.known(path, found).into_iter().filter(|known| !known.gone).map(|known| known.node);
         let told = self.told(path).map(|(told, _)| told);
-        let other = |known: &Node| known.czxid == stat.czxid && known.face != node.face;
         let mut olds: Vec<Node> = known.chain(told).filter(|known| known.czxid == stat.czxid).collect();
         if olds.is_empty() && self.is_watched(path) && self.changes.inodes.believes(path) == Some(true) {
-            let face = kind.map(|kind| if kind == Kind::File { Face::File } else { Face::Directory });
-            olds.extend(face.map(|face| Node { path: path.clone(), czxid: stat.czxid, face }));
+            olds.extend(kind.map(|kind| Node { path: path.clone(), czxid: stat.czxid, face: kind.into() }));
         }
-        match olds.into_iter().find(other) {
+        match olds.into_iter().find(|old| old.face != node.face) {
             Some(old) if !path.is_root() => {
                 self.remove(old, found.seen)?;
                 self.make(node, stat, found.seen)?;
@@ -348,7 +346,7 @@ impl<S: Store> Teller<S> {
 
     /// Tells whether those who watch were told that a znode with this Stat was created.
     pub(super) fn is_told(&self, path: &ZnodePath, stat: &Stat) -> bool {
-        self.told(path).is_some_and(|(told, _)| told.czxid == node_of(path, stat).czxid)
+        self.told(path).is_some_and(|(told, _)| told.czxid == Node::of(path, stat).czxid)
     }
 
     /// Tells whether somebody may watch the directory above.
@@ -358,25 +356,12 @@ impl<S: Store> Teller<S> {
     }
 }
 
-/// What a znode with this Stat is for the kernel.
-pub(super) fn node_of(path: &ZnodePath, stat: &Stat) -> Node {
-    if path.is_root() {
-        return Node::root();
-    }
-    let face = match stat.kind() {
-        Kind::File => Face::File,
-        Kind::Directory => Face::Directory,
-    };
-    Node { path: path.clone(), czxid: stat.czxid, face }
-}
-
 fn hidden(path: &ZnodePath) -> Node {
     Node { path: path.clone(), czxid: HIDDEN, face: Face::File }
 }
 
 fn ghost(path: &ZnodePath, kind: Kind) -> Node {
-    let face = if kind == Kind::Directory { Face::Directory } else { Face::File };
-    Node { path: path.clone(), czxid: GHOST, face }
+    Node { path: path.clone(), czxid: GHOST, face: kind.into() }
 }
 
 /// Tells whether an inode is not that of a znode with this Stat, and its end was not told.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 
 use super::act::{Act, Deed, Outcome, Step};
-use super::teller::{Ended, Found, Goes, Now, Teller, node_of};
+use super::teller::{Ended, Found, Goes, Now, Teller};
 use crate::fs::inode::{Face, Ino, Known, Node};
 use crate::fs::own::Mark;
 use crate::mapping::path::NAME_MAX;
@@ -27,7 +27,7 @@ impl<S: Store> Teller<S> {
             let path = node.path.clone();
             match self.look_at(&path)? {
                 Some(Found { now: Now::Is(now), seen: then, .. }) if !self.changes.own.has_made(&path) => {
-                    (node, stat, seen) = (node_of(&path, &now), now, then);
+                    (node, stat, seen) = (Node::of(&path, &now), now, then);
                 }
                 _ => return Ok(()),
             }
@@ -45,10 +45,9 @@ impl<S: Store> Teller<S> {
 
     /// The data of a directory is the file `@data` in it.
     pub(super) fn set_data_of_directory(&mut self, path: &ZnodePath, stat: &Stat, seen: Mark) -> Goes {
-        let czxid = if path.is_root() { stat.czxid } else { node_of(path, stat).czxid };
-        let node = Node { path: path.clone(), czxid, face: Face::View(View::Data) };
+        let node = Node { path: path.clone(), czxid: stat.czxid, face: Face::View(View::Data) };
         self.act(Deed::Modify, node, stat, seen)?;
-        self.recent.is(node_of(path, stat), stat.mzxid, seen);
+        self.recent.is(Node::of(path, stat), stat.mzxid, seen);
         Ok(())
     }
 
@@ -67,7 +66,7 @@ impl<S: Store> Teller<S> {
             && let Some(Found { now: Now::Is(stat), seen, .. }) = self.look_at(&path)?
         {
             // They were told of the end of the last one after the creation of this one.
-            self.make(node_of(&path, &stat), &stat, seen)?;
+            self.make(Node::of(&path, &stat), &stat, seen)?;
         }
         Ok(())
     }
