@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use rig::{Mode, Mount, Shell, Witness, kazoo, shared_server, until};
+use rig::{Mode, Mount, Shell, Witness, kazoo, number, shared_server, until};
 
 use crate::helper::{directory, file, set};
-use crate::storm::{Quota, by_client, number};
+use crate::storm::{Quota, by_client};
 
 fn mounted(name: &str) -> (Mount, Witness, String) {
     let connect = shared_server().chroot(name);
@@ -82,7 +82,7 @@ fn opened_then_looked_then_read_misses_nothing() {
         done
     "#;
     let job = mount.script(Shell::Bash, reader).deadline(Duration::from_secs(300)).start();
-    let quota = Quota::of(number("CHANGE_COUNT", 2000) as usize);
+    let quota = Quota::of(number("CHANGE_COUNT", 2000));
     std::thread::scope(|scope| {
         for seed in 0..2 {
             let (connect, quota) = (&connect, &quota);

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rig::{Mount, Witness, shared_server};
+use rig::{Mount, Witness, number, shared_server};
 
 use crate::helper::{Watch, directory};
-use crate::storm::number;
 
 /// Changes without an end, as fast as one client makes them.
 fn storm(connect: &str, body: impl FnOnce()) {

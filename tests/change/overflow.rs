@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rig::{Mount, Witness, shared_server, until};
 use zookeeper_client::{Acls, CreateMode};
 
-use crate::belief::{of, shown, told, truth};
+use crate::belief::{Belief, of, shown, told, truth};
 use crate::helper::{END, Watch, directory, file, set};
 
 /// Pairs of a create and a delete in one transaction.
@@ -86,6 +86,15 @@ fn check_changes(lines: &[String]) {
     }
 }
 
+/// Those who watched a directory, and knew what was there before, were told how it became what it is.
+#[track_caller]
+fn check_told(witness: &Witness, dir: &str, before: Belief, lines: &[String]) {
+    let mut tree = truth(witness, dir);
+    tree.remove(END);
+    assert_eq!(told(before, lines), tree, "{dir}; turned: {}", of("turned", lines));
+    check_changes(lines);
+}
+
 // > When more changes wait than are kept, each directory that missed some gets ATTRIB, and its watchers are told the difference.
 #[test]
 fn directories_that_missed_changes_are_told_so_and_then_the_difference() {
@@ -110,11 +119,7 @@ fn directories_that_missed_changes_are_told_so_and_then_the_difference() {
     for (dir, watch) in dirs.iter().zip(&watches) {
         let lines = watch.until_end(&witness, dir);
         assert!(lines.iter().any(|line| line == "ATTRIB,ISDIR"), "{dir} was told that it missed something");
-        let belief = told(before.clone(), &lines);
-        let mut tree = truth(&witness, dir);
-        tree.remove(END);
-        assert_eq!(belief, tree, "{dir}");
-        check_changes(&lines);
+        check_told(&witness, dir, before.clone(), &lines);
     }
     itself.wait_for("DELETE_SELF");
     assert_eq!(quiet.until_end(&witness, "/quiet"), Vec::<String>::new());
@@ -138,11 +143,7 @@ fn changes_in_too_many_directories_are_a_comparison_of_all() {
     }
     until("changes were missed", || untold(&mount) != 0);
     drop(held);
-    let lines = watch.until_end(&witness, "/d0");
-    let mut tree = truth(&witness, "/d0");
-    tree.remove(END);
-    assert_eq!(told(before, &lines), tree, "turned: {}", of("turned", &lines));
-    check_changes(&lines);
+    check_told(&witness, "/d0", before, &watch.until_end(&witness, "/d0"));
 }
 
 #[test]
@@ -162,9 +163,5 @@ fn what_was_there_before_anybody_watched_is_no_news() {
     until("changes were missed", || untold(&mount) != 0);
     change(&witness, "/d0");
     drop(held);
-    let lines = watch.until_end(&witness, "/d0");
-    let mut tree = truth(&witness, "/d0");
-    tree.remove(END);
-    assert_eq!(told(before, &lines), tree, "turned: {}", of("turned", &lines));
-    check_changes(&lines);
+    check_told(&witness, "/d0", before, &watch.until_end(&witness, "/d0"));
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use rig::{Ensemble, Mount, Proxy, Server, Witness, until};
+use rig::{Ensemble, Mount, Proxy, Random, Server, Witness, number, until};
 
 use crate::belief::{Belief, of, shown, told, truth};
 use crate::gap::until_live;
 use crate::helper::{Watch, directory, file, set};
-use crate::storm::{Quota, Random, by_client, number};
+use crate::storm::{Quota, by_client};
 
 /// Directories that are watched.
 const DIRS: [&str; 3] = ["/a", "/b", "/c"];
@@ -63,7 +63,7 @@ impl World {
         let mount = Mount::options(through).args(&SESSION).mount();
         let watches = DIRS.iter().map(|dir| Watch::on(&[&mount.join(&dir[1..])])).collect();
         let beliefs = DIRS.iter().map(|dir| shown(&mount, dir)).collect();
-        let random = Random(number("CHANGE_SEED", 1));
+        let random = Random::new(number("CHANGE_SEED", 1));
         World { mount, connect, watches, beliefs, read: vec![0; DIRS.len()], random }
     }
 
@@ -76,7 +76,7 @@ impl World {
         // Servers come and go: a new client finds one that serves.
         let witness = Witness::connect(&self.connect);
         let dirs = DIRS.map(str::to_owned);
-        by_client(&witness, &dirs, self.random.below(1 << 40), &Quota::of(CHANGES));
+        by_client(&witness, &dirs, self.random.below(1 << 40) as u64, &Quota::of(CHANGES));
         end();
         until_live(&self.mount);
         // All servers have applied what the mount is to see.

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use rig::{Mount, Witness, shared_server, until};
+use rig::{Mount, Witness, number, shared_server, until};
 
 use crate::belief::{Belief, shown, told, truth};
 use crate::helper::{END, Watch, directory, file, set};
-use crate::storm::{Quota, by_client, by_mount, number};
+use crate::storm::{Quota, by_client, by_mount};
 
 /// Directories in which changes are made.
 const DIRS: usize = 8;
@@ -61,7 +61,7 @@ fn what_many_watchers_believe_after_many_changes_is_true() {
         file(&witness, &format!("{dir}/lasts"), "the first value");
     }
     let (mount, other) = Mount::pair(&connect);
-    let watchers = number("CHANGE_WATCHERS", 16) as usize;
+    let watchers: usize = number("CHANGE_WATCHERS", 16);
     // One of each directory first, so that all that is believed in is checked.
     let directories: Vec<(&String, Watch)> = (0..watchers.div_ceil(2))
         .map(|n| (&dirs[n % DIRS], Watch::on(&[&mount.join(dirs[n % DIRS].trim_start_matches('/'))])))
@@ -74,7 +74,7 @@ fn what_many_watchers_believe_after_many_changes_is_true() {
         .collect();
     let before: Vec<Belief> = directories.iter().map(|(dir, _)| shown(&mount, dir)).collect();
 
-    let quota = Quota::of(number("CHANGE_COUNT", 2000) as usize);
+    let quota = Quota::of(number("CHANGE_COUNT", 2000));
     let seed = number("CHANGE_SEED", 1);
     std::thread::scope(|scope| {
         scope.spawn(|| by_client(&Witness::connect(&connect), &dirs, seed, &quota));

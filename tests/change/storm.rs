@@ -5,30 +5,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rig::{Mode, Mount, Witness};
+use rig::{Mode, Mount, Random, Witness};
 use zookeeper_client::{Acls, CreateMode};
 
 /// Names in each directory.
-const NAMES: u64 = 30;
-
-/// splitmix64: the same seed, the same choices.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
-/// A number from the environment, for longer runs and for the same run again.
-pub fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
+const NAMES: usize = 30;
 
 /// Changes that are yet to be made, by all authors together.
 pub struct Quota(AtomicUsize);
@@ -53,12 +34,12 @@ impl Quota {
 
 /// Changes znodes in some directories as a client that knows nothing of files, until the quota is used up.
 pub fn by_client(witness: &Witness, dirs: &[String], seed: u64, quota: &Quota) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for round in 0_u64.. {
         if quota.is_used_up() {
             return;
         }
-        let dir = &dirs[random.below(dirs.len() as u64) as usize];
+        let dir = &dirs[random.below(dirs.len())];
         let path = format!("{dir}/n{}", random.below(NAMES));
         let child = format!("{path}/c{}", random.below(3));
         let data = format!("{round} by client {seed}");
@@ -95,12 +76,12 @@ fn remove_all(witness: &Witness, path: &str) -> bool {
 
 /// Changes files in some directories through a mount, until the quota is used up.
 pub fn by_mount(mount: &Mount, dirs: &[String], seed: u64, quota: &Quota) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for round in 0_u64.. {
         if quota.is_used_up() {
             return;
         }
-        let dir = mount.join(dirs[random.below(dirs.len() as u64) as usize].trim_start_matches('/'));
+        let dir = mount.join(dirs[random.below(dirs.len())].trim_start_matches('/'));
         let path = dir.join(format!("n{}", random.below(NAMES)));
         let data = format!("{round} by mount {seed}");
         quota.count(match random.below(10) {

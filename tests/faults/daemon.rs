@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rig::{Direction, Job, Mode, Mount, Shell, Workdir, until};
 
-use crate::place::{Place, losses, session_id, start};
+use crate::place::{Place, losses, session_id};
 
 /// libfaketime, wherever this release has it.
 fn faketime() -> PathBuf {
@@ -38,7 +38,7 @@ fn a_clock_that_is_set_neither_takes_nor_gives_a_lock() {
     });
     place.mount.bash("touch f && echo x > mine@e").success();
     let other = Mount::new(&place.connect);
-    let holder = start(&place.mount, "exec 9<>f; flock 9; echo held; exec sleep 600", "held");
+    let holder = place.mount.start("exec 9<>f; flock 9; echo held; exec sleep 600", "held");
     let session = session_id(&place.mount);
     for step in ["+1h", "-1h", "+400d", "-400d", "+0"] {
         set(step);
@@ -93,7 +93,7 @@ fn a_daemon_that_is_told_to_end_leaves_nothing() {
             "exec 9> held@h; echo ready; exec sleep 600",
             "exec < d0/@events; echo ready; exec cat",
         ];
-        let mut jobs: Vec<Job> = scripts.map(|script| start(&place.mount, script, "ready")).into();
+        let mut jobs: Vec<Job> = scripts.map(|script| place.mount.start(script, "ready")).into();
         // Answers are late, so that there is something under way.
         place.proxy.delay(Direction::ToClient, Duration::from_millis(300));
         let before = place.proxy.counts().requests;
@@ -128,7 +128,7 @@ fn a_connection_that_is_aborted_ends_the_daemon_and_the_place_is_free() {
     let place = Place::new("aborted");
     place.mount.bash("touch f && echo x > mine@e").success();
     let session = session_id(&place.mount);
-    let holder = start(&place.mount, "exec 9<>f; flock 9; echo held; exec sleep 600", "held");
+    let holder = place.mount.start("exec 9<>f; flock 9; echo held; exec sleep 600", "held");
     let minor = libc::minor(fs::metadata(place.mount.path()).unwrap().dev());
     place.mount.expect_end();
     if unsafe { libc::geteuid() } != 0 {
@@ -151,7 +151,7 @@ fn a_connection_that_is_aborted_ends_the_daemon_and_the_place_is_free() {
 fn a_script_on_a_dead_mount_is_told_so_until_it_is_back() {
     let place = Place::with("dead", |options| options.o("session_timeout=4s"));
     place.mount.bash("echo x > f && mkdir d").success();
-    let holder = start(&place.mount, "exec 9<>f; flock 9; echo held; exec sleep 600", "held");
+    let holder = place.mount.start("exec 9<>f; flock 9; echo held; exec sleep 600", "held");
     let descriptor = PathBuf::from(format!("/proc/{}/fd/9", holder.pid()));
     let other = Mount::new(&place.connect);
     let next = other.script(Shell::Bash, "exec flock -w 25 f echo mine").start();

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rig::{Change, Job, Mode, Mount, Server, Shell, Witness, Workdir, until, until_within};
+use rig::{Change, Job, Mode, Mount, Server, Shell, Witness, Workdir, number, until, until_within};
 
-use crate::place::{chroot, number, session_id};
+use crate::place::{chroot, session_id};
 
 /// Writes whole values, holds locks and ephemerals, makes and removes; goes on when the mount is back. A value names its
 /// writer and number, and is as long as it says.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rig::{Mode, Server, Shell, Witness, Workdir, until, until_within};
 
-use crate::place::{Place, session, session_id, start, until_says, until_state};
+use crate::place::{Place, session, session_id, until_state};
 
 /// What a mount of a session that is lost tells in `@session`, in order.
 fn story(text: &str) -> Vec<&str> {
@@ -18,14 +18,14 @@ fn the_end_of_a_session_is_told_in_order_and_nothing_is_made_again() {
     let place = Place::with("expired", |options| options.o("session_timeout=2s").o("timeout=300s").args(&["-v"]));
     place.mount.bash("touch f g && mkdir d && echo x > d/mine@e && echo x > d/also@e").success();
     let old = session_id(&place.mount);
-    let stream = start(&place.mount, "exec < d/@events; echo opened; exec cat", "opened");
+    let stream = place.mount.start("exec < d/@events; echo opened; exec cat", "opened");
     let notes = Workdir::new("loss");
     let script = "exec 9<>f 8<>d/mine; flock 9; echo held; until [ -e \"$GO\" ]; do sleep 0.05; done
         echo x >&8; echo x >&9; read -r -u 8 || echo \"read: $?\"; flock -n 9; echo tried; exec sleep 600";
     let go = notes.path().join("go");
     let holder = place.mount.script(Shell::Bash, script).env("GO", &go).start();
-    until_says(&holder, "held");
-    let held = start(&place.mount, "exec 7> d/held@h; echo made; exec sleep 600", "made");
+    holder.until_line("held");
+    let held = place.mount.start("exec 7> d/held@h; echo made; exec sleep 600", "made");
     let waiter = place.mount.script(Shell::Bash, "exec flock f echo never").start();
     until("two are in the queue", || place.witness.children("/.f.lock").unwrap().len() == 2);
     // Nothing passes, and the server ends the session by itself.
@@ -34,7 +34,7 @@ fn the_end_of_a_session_is_told_in_order_and_nothing_is_made_again() {
     until_state(&place.mount, "lost");
     // Whoever used what went with it is told at once, and does not wait for the next session.
     fs::write(&go, "").unwrap();
-    until_says(&holder, "tried");
+    holder.until_line("tried");
     assert_eq!(holder.stdout(), "held\nread: 1\ntried\n");
     assert_eq!(holder.stderr().matches("Input/output error").count(), 4, "{}", holder.stderr());
     // What only looks at the mount works while there is no session, a lock does not.
@@ -78,7 +78,7 @@ fn a_long_outage_is_over_soon_after_the_servers_return() {
     let mount = rig::Mount::options(&connect).o("session_timeout=1s").o("timeout=2s").mount();
     mount.bash("echo x > f && echo x > mine@e && mkdir d").success();
     let old = session_id(&mount);
-    let watch = start(&mount, "exec < d/@events; echo opened; exec cat", "opened");
+    let watch = mount.start("exec < d/@events; echo opened; exec cat", "opened");
     server.kill9();
     until_state(&mount, "lost");
     // Ten times as long as the session lives, counted by operations that end at their deadline.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rig::{Change, Direction, Job, Mode, Mount, Proxy, Shell, Workdir, until};
 
-use crate::place::{Place, chroot, end_of, losses, session_id, start, told, until_says, until_state};
+use crate::place::{Place, chroot, end_of, losses, session_id, told, until_state};
 
 /// Takes the lock of `f` and, when it is told to, writes to `f` through the locked descriptor.
 const HOLDER: &str = "exec 9<>f; flock 9; getfattr -n user.zk.lock.token --only-values /dev/fd/9; echo; echo held
@@ -21,7 +21,7 @@ impl Holder {
     fn start(mount: &Mount) -> Holder {
         let notes = Workdir::new("holder");
         let job = mount.script(Shell::Bash, HOLDER).arg(notes.path()).start();
-        until_says(&job, "held");
+        job.until_line("held");
         Holder { job, notes }
     }
 
@@ -91,7 +91,7 @@ fn a_host_that_stands_still_holds_no_lock_longer_than_its_session() {
                 let written = holder.write();
                 judge(&place, &holder, session, written, name);
                 holder.job.kill9();
-                until_says(&next, "mine");
+                next.until_line("mine");
                 assert!(token(next.stdout().lines().next().unwrap()) > before, "{name}: tokens go up");
             });
         }
@@ -112,7 +112,7 @@ fn a_host_that_is_cut_off_for_longer_than_its_session_has_lost_its_lock() {
                 let session = session_id(&place.mount);
                 let next = successor(&other);
                 directions.iter().for_each(|&direction| place.proxy.stall(direction));
-                until_says(&next, "mine");
+                next.until_line("mine");
                 assert!(token(next.stdout().lines().next().unwrap()) > holder.token(), "{name}: tokens go up");
                 assert!(!holder.write(), "{name}: a write without the lock");
                 assert!(holder.job.stderr().contains("Input/output error"), "{name}: {}", holder.job.stderr());
@@ -136,7 +136,7 @@ fn a_host_that_is_cut_off_for_less_keeps_its_lock_and_what_waited_is_done_once()
     place.mount.bash("stat d0 d1 d2 d3 f").success();
     let session_before = session_id(&place.mount);
     let holder = Holder::start(&place.mount);
-    let ephemeral = start(&place.mount, "exec 8> d3/e@h; echo made; exec sleep 600", "made");
+    let ephemeral = place.mount.start("exec 8> d3/e@h; echo made; exec sleep 600", "made");
     type Act = fn(&Proxy);
     let stalled: (_, Act, Act) = ("stalled", Proxy::stall_both, Proxy::flow);
     let down: (_, Act, Act) = ("down", Proxy::down, Proxy::accept);

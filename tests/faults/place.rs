@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use rig::{
-    Change, Job, Mount, MountOptions, Op, Output, Proxy, Server, Shell, Transaction, Trap, Witness, shared_server,
-    until,
-};
+use rig::{Change, Mount, MountOptions, Op, Output, Proxy, Server, Transaction, Trap, Witness, shared_server, until};
 
 /// A mount on a wire of its own that can be cut, and a client on another one.
 pub struct Place {
@@ -120,33 +117,7 @@ pub fn until_state(mount: &Mount, state: &str) {
     until(&format!("the session is {state}"), || session(mount)["state"] == state);
 }
 
-/// Starts a bash script in a mount, and waits until it has printed this line.
-#[track_caller]
-pub fn start(mount: &Mount, script: &str, line: &str) -> Job {
-    let job = mount.script(Shell::Bash, script).start();
-    until_says(&job, line);
-    job
-}
-
-/// Waits until a script has printed this line.
-#[track_caller]
-pub fn until_says(job: &Job, line: &str) {
-    until(&format!("a script says {line}"), || {
-        let said = job.stdout().lines().any(|said| said == line);
-        assert!(said || job.is_running(), "it ended without a {line}: {}{}", job.stdout(), job.stderr());
-        said
-    });
-}
-
 /// Whether a program was told this, `Input/output error` say.
 pub fn told(output: &Output, message: &str) -> bool {
     output.code() != 0 && output.stderr.contains(message)
-}
-
-/// A number from the environment, for the long form of a test.
-pub fn number(variable: &str, otherwise: usize) -> usize {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-        Err(_) => otherwise,
-    }
 }

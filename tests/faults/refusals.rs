@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rig::{Acl, AuthId, Mode, Mount, Permission, Proxy, Server, Shell, Witness, Workdir, until, until_within};
 
-use crate::place::{Place, chroot, losses, start, until_state};
+use crate::place::{Place, chroot, losses, until_state};
 
 fn only(permission: Permission) -> [Acl; 1] {
     [Acl::new(permission, AuthId::anyone())]
@@ -19,8 +19,7 @@ fn only(permission: Permission) -> [Acl; 1] {
 fn rights_that_are_taken_away_from_a_holder_are_reported() {
     let place = Place::with("rights", |options| options.o("session_timeout=4s").args(&["-v"]));
     place.mount.bash("touch f && mkdir d").success();
-    let holder = start(
-        &place.mount,
+    let holder = place.mount.start(
         "exec 9<>f; flock 9; echo held; until [ -e d/go ]; do sleep 0.02; done; echo x >&9; echo tried; exec sleep 600",
         "held",
     );

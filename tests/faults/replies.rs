@@ -1,8 +1,8 @@
 //! Requests and replies that are lost, one at a time: what the script is told agrees with what ZooKeeper holds.
 
-use rig::{Change, Mode, Output, Shell, until};
+use rig::{Change, Mode, Output, Shell, number, until};
 
-use crate::place::{Cut, Place, number, told};
+use crate::place::{Cut, Place, told};
 
 /// A way to make something that somebody else may have made: a script, the znode, and whether that is ephemeral.
 struct Way {

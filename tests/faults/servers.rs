@@ -184,7 +184,7 @@ fn sessions_that_expire_all_at_once_come_back_without_a_storm() {
     let holders: Vec<Job> = mounts
         .iter()
         .enumerate()
-        .map(|(n, mount)| crate::place::start(mount, &format!("exec 9<>l{n}; flock 9; echo held; until cat <&9 >/dev/null; [ $? = 1 ]; do sleep 0.05; done; echo dead"), "held"))
+        .map(|(n, mount)| mount.start(&format!("exec 9<>l{n}; flock 9; echo held; until cat <&9 >/dev/null; [ $? = 1 ]; do sleep 0.05; done; echo dead"), "held"))
         .collect();
     let (before, began) = (proxy.counts().connections, Instant::now());
     let frozen = server.freeze();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rig::{Change, Mode, Output, Shell, until};
+use rig::{Change, Mode, Output, Shell, number, until};
 
-use crate::place::{Cut, Place, number, told};
+use crate::place::{Cut, Place, told};
 
 /// The data that a file was set to, in order, by the mount.
 fn sets(place: &Place, path: &str) -> Vec<String> {

@@ -5,9 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use rig::{Job, Mount, Shell, until};
+use rig::{Job, Mount, Random, Shell, number, until};
 
-use crate::place::{Place, Random, number, start, write};
+use crate::place::{Place, write};
 
 /// A contender comes, leads when it is its turn or gives up, and comes again. What it does is a line in a file that is in
 /// no mount: lines are appended whole, so their order is that in which it was done. Nothing here starts a process but
@@ -100,11 +100,11 @@ fn at_most_one_leads_and_the_succession_follows_the_numbers() {
     let mut file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
     let mut contenders = Contenders { place: &place, mounts: &mounts, started: 0, seed };
     let mut jobs: Vec<Job> = (0..20).map(|_| contenders.start()).collect();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for _ in 0..kills {
         // So many more led; nothing waits for a time.
         let so_far = fs::read_to_string(&log).unwrap().lines().count();
-        let more = random.below(6) as usize;
+        let more = random.below(6);
         until("somebody leads", || fs::read_to_string(&log).unwrap().lines().count() > so_far + more);
         // Often the leader, who matters most.
         let leader = fs::read_to_string(&log).unwrap().lines().last().unwrap_or_default().to_owned();
@@ -112,7 +112,7 @@ fn at_most_one_leads_and_the_succession_follows_the_numbers() {
         let is_leader = |job: &Job| job.pid().to_string() == leader;
         let victim = match jobs.iter().position(is_leader) {
             Some(victim) if random.below(2) == 0 => victim,
-            _ => random.below(jobs.len() as u64) as usize,
+            _ => random.below(jobs.len()),
         };
         let job = jobs.swap_remove(victim);
         assert!(job.is_running(), "a contender failed: {}", job.wait().stderr);
@@ -168,7 +168,7 @@ fn the_next_one_leads_when_the_leader_leaves_in_any_way() {
     lead("two", &[&one, &two]);
     // A held one in front goes with its process.
     fs::remove_file(two.join("election").join(&second)).unwrap();
-    let held = start(&two, "exec 9> election/a-@hs; echo held >&9; echo ready; kill -STOP $$", "ready");
+    let held = two.start("exec 9> election/a-@hs; echo held >&9; echo ready; kill -STOP $$", "ready");
     lead("held", &[&one, &two]);
     held.kill9();
     lead("one again", &[&one, &two]);

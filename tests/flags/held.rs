@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rig::{Job, Mount, Proxy, Shell, shared_server, until};
 
-use crate::place::{Place, fails, quickest, start, write};
+use crate::place::{Place, fails, quickest, write};
 
 /// A shell that holds `lock` and waits, without a child that would have its descriptors.
 const HOLD: &str = "exec 9> lock@h && echo $$ >&9 && echo holds && kill -STOP $$";
@@ -22,7 +22,7 @@ fn killing_the_holder_frees_the_lock_at_once() {
     let place = Place::new("holder");
     let [mount, other] = place.pair();
     quickest(Duration::from_millis(100), || {
-        let job = start(&mount, HOLD, "holds");
+        let job = mount.start(HOLD, "holds");
         let holder = job.pid().to_string();
         until("the other host sees the holder", || {
             fs::read_to_string(other.join("lock")).is_ok_and(|text| text.trim() == holder)
@@ -65,7 +65,7 @@ fn a_child_that_inherited_the_descriptor_keeps_the_lock() {
     let place = Place::new("child");
     let mount = place.mount();
     let script = "exec 9> lock@h; sleep 1000 & echo $!; echo holds; kill -STOP $$";
-    let job = start(&mount, script, "holds");
+    let job = mount.start(script, "holds");
     let child: i32 = job.stdout().lines().next().unwrap().parse().unwrap();
     kill_shell(&job);
     // What its end made the kernel ask for has been answered: a process is not gone before its files are closed.
@@ -79,13 +79,13 @@ fn a_child_that_inherited_the_descriptor_keeps_the_lock() {
 fn only_the_open_that_made_it_holds_it() {
     let place = Place::new("others");
     let [mount, other] = place.pair();
-    let job = start(&mount, HOLD, "holds");
+    let job = mount.start(HOLD, "holds");
     for mount in [&mount, &other] {
         mount.bash("exec 8< lock; exec 7>> lock; read -r x <&8; exec 8<&- 7>&-; echo more >> lock@h").success();
         assert!(place.witness.exists("/lock"));
     }
     // The holder goes while another one has it open.
-    let reader = start(&mount, "exec 8< lock; echo open; kill -STOP $$; cat <&8", "open");
+    let reader = mount.start("exec 8< lock; echo open; kill -STOP $$; cat <&8", "open");
     kill_shell(&job);
     place.witness.until_gone("/lock");
     drop(reader);
@@ -101,12 +101,12 @@ fn only_the_open_that_made_it_holds_it() {
 fn a_held_file_that_somebody_else_made_anew_is_not_touched() {
     let place = Place::new("anew");
     let [mount, other] = place.pair();
-    let job = start(&mount, HOLD, "holds");
+    let job = mount.start(HOLD, "holds");
     fs::remove_file(other.join("lock")).unwrap();
     write(other.join("lock@e"), "theirs");
     kill_shell(&job);
     // Each file's release is answered before the next one of the same mount is known to be gone.
-    let next = start(&mount, &HOLD.replace("lock", "next"), "holds");
+    let next = mount.start(&HOLD.replace("lock", "next"), "holds");
     kill_shell(&next);
     place.witness.until_gone("/next");
     assert_eq!(place.witness.text("/lock"), "theirs");
@@ -116,7 +116,7 @@ fn a_held_file_that_somebody_else_made_anew_is_not_touched() {
 fn a_held_file_follows_its_rename() {
     let place = Place::new("renamed");
     let mount = place.mount();
-    let job = start(&mount, HOLD, "holds");
+    let job = mount.start(HOLD, "holds");
     fs::rename(mount.join("lock"), mount.join("renamed")).unwrap();
     assert!(place.witness.exists("/renamed"));
     kill_shell(&job);

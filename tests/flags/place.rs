@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rig::{Change, Job, Mount, MountOptions, Server, Shell, Transaction, Witness, Workdir, shared_server, until};
+use rig::{Change, Mount, MountOptions, Server, Transaction, Witness, Workdir, shared_server};
 
 /// A tree that no other test uses.
 pub struct Place {
@@ -102,19 +102,6 @@ fn strip(change: &mut Change, chroot: &str) {
     *path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
 }
 
-/// Starts a bash script in a mount, and waits until it has printed this line.
-#[track_caller]
-pub fn start(mount: &Mount, script: &str, line: &str) -> Job {
-    let job = mount.script(Shell::Bash, script).start();
-    until(&format!("the script says {line}"), || {
-        if !job.is_running() && !job.stdout().lines().any(|said| said == line) {
-            panic!("it ended without saying {line}: {script}\n{}", job.stderr());
-        }
-        job.stdout().lines().any(|said| said == line)
-    });
-    job
-}
-
 /// The quickest of some rounds: a bound on a time holds on a busy machine too, if it holds at all.
 #[track_caller]
 pub fn quickest(bound: Duration, mut round: impl FnMut() -> Duration) {
@@ -147,26 +134,4 @@ pub fn fails<T: std::fmt::Debug>(result: io::Result<T>, number: i32) {
 pub fn write(path: impl AsRef<Path>, text: &str) {
     let path = path.as_ref();
     fs::write(path, text).unwrap_or_else(|error| panic!("writing {}: {error}", path.display()));
-}
-
-/// A number from the environment, for the long versions of the storms.
-pub fn number(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-        Err(_) => otherwise,
-    }
-}
-
-/// splitmix64, all that is wanted of chance here.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below a bound.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rig::{Mount, Shell, until_within};
+use rig::{Mount, Random, Shell, number, until_within};
 
-use crate::place::{Place, Random, number};
+use crate::place::Place;
 
 /// Claims by mv, as scripts do it.
 const MOVER: &str = r#"
@@ -39,7 +39,7 @@ const PRODUCER: &str = r#"
 
 /// A consumer that is quicker than a script: what it took, and what it read.
 fn consume(mount: &Path, name: &str, by_rename: bool, seed: u64, stop: &AtomicBool) -> Vec<(String, String)> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut taken = Vec::new();
     let names = |dir: PathBuf| -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -52,7 +52,7 @@ fn consume(mount: &Path, name: &str, by_rename: bool, seed: u64, stop: &AtomicBo
             continue;
         }
         // Some begin elsewhere, so that they meet at times and not always.
-        let start = random.below(items.len() as u64) as usize;
+        let start = random.below(items.len());
         for item in items.iter().skip(start).take(20) {
             let path = mount.join("queue").join(item);
             if by_rename {

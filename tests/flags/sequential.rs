@@ -5,7 +5,7 @@ use std::io::Write;
 
 use rig::{Change, Mount, Shell, shared_server, until};
 
-use crate::place::{Place, fails, start, write};
+use crate::place::{Place, fails, write};
 
 #[test]
 fn the_first_write_makes_it_with_the_data() {
@@ -56,7 +56,7 @@ fn what_is_killed_before_its_first_write_makes_nothing() {
     for (name, signal) in
         [("a-@s", libc::SIGKILL), ("b-@es", libc::SIGKILL), ("c-@hs", libc::SIGTERM), ("d-@s:t", libc::SIGINT)]
     {
-        let job = start(&mount, &format!("exec 9> {name}; echo open; exec sleep 1000"), "open");
+        let job = mount.start(&format!("exec 9> {name}; echo open; exec sleep 1000"), "open");
         assert_eq!(place.names("/"), [""; 0]);
         job.signal(signal);
         until("it is gone", || !job.is_running());

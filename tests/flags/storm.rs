@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rig::{Change, Direction, Mount, Proxy, Server, Shell, until, until_within};
+use rig::{Change, Direction, Mount, Proxy, Server, Shell, number, until, until_within};
 
-use crate::place::{Place, number};
+use crate::place::Place;
 
 /// A process that creates, in a directory for each of its threads: the kernel serves creates in one directory one after the
 /// other. It is a process of its own, as this one starts others, which would have its files open for a moment.
@@ -254,13 +254,13 @@ fn storm(weather: Weather, seed: u64) {
 
 #[test]
 fn what_was_reported_is_what_is_there() {
-    let weather = Weather { cuts: number("FLAGS_CUTS", 60) as usize, mean: 25, stalls: 0, threads: 4 };
+    let weather = Weather { cuts: number("FLAGS_CUTS", 60), mean: 25, stalls: 0, threads: 4 };
     storm(weather, number("FLAGS_SEED", 1));
 }
 
 #[test]
 fn what_failed_before_its_answer_came_is_taken_back() {
-    let stalls = number("FLAGS_STALLS", 2) as usize;
+    let stalls = number("FLAGS_STALLS", 2);
     let weather = Weather { cuts: stalls * 5, mean: 40, stalls, threads: 12 };
     storm(weather, number("FLAGS_SEED", 1) + 1000);
 }

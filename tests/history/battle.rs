@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::{Ensemble, Job, Mode, Mount, Proxy, Server, Shell, Transaction, Witness, Workdir, until, until_within};
+use rig::{
+    Ensemble, Job, Mode, Mount, Proxy, Random, Server, Shell, Transaction, Witness, Workdir, number, until,
+    until_within,
+};
 
 use crate::checker::{Rules, Verdict, check};
 use crate::faults::{Tally, Wires, disturb_servers, disturb_wires, pause};
 use crate::operation::{self, Operation};
-use crate::random::Random;
 use crate::tree::Tree;
 
 /// What the mounts ask for: short, so that sessions are lost by the faults and not by their deadlines alone.
@@ -26,11 +28,6 @@ pub const MOUNTS: usize = 2;
 const LATE: Duration = Duration::from_secs(10);
 
 const WORKER: &str = include_str!("worker.py");
-
-/// A number from the environment, or the usual one.
-pub fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 pub struct Battle {
     pub ensemble: Ensemble,

@@ -6,9 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::{Direction, Ensemble, Proxy};
-
-use crate::random::Random;
+use rig::{Direction, Ensemble, Proxy, Random};
 
 /// The wires of one host, one to each server.
 pub type Wires = [Proxy; 3];

@@ -12,7 +12,6 @@ mod faults;
 mod leader;
 mod operation;
 mod planted;
-mod random;
 mod register;
 mod search;
 mod soak;

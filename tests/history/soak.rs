@@ -7,9 +7,9 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rig::{Mount, Witness, until};
+use rig::{Mount, Witness, number, until};
 
-use crate::battle::{Battle, SESSION_TIMEOUT, TIMEOUT, number};
+use crate::battle::{Battle, SESSION_TIMEOUT, TIMEOUT};
 
 /// How long one round rages.
 const ROUND: Duration = Duration::from_secs(5);

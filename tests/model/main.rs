@@ -6,13 +6,12 @@
 
 mod hosts;
 mod operation;
-mod random;
 mod reference;
 
 use hosts::{Bare, Kernel};
 use operation::Operation;
-use random::Random;
 use reference::Reference;
+use rig::Random;
 
 /// Operations of one run; the tree is then as full as it gets.
 const LENGTH: usize = 150;

@@ -1,4 +1,4 @@
-use crate::random::Random;
+use rig::Random;
 
 /// What a program, or another client, does to the tree.
 #[derive(Clone, Debug)]

@@ -126,5 +126,5 @@ pub fn until_says(job: &Job, word: &str) {
 
 /// How often a test does again what it does.
 pub fn rounds(usual: usize) -> usize {
-    std::env::var("RECIPE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    rig::number("RECIPE_ROUNDS", usual)
 }

@@ -10,6 +10,7 @@
 //! * [`Shell`]: scripts in bash, dash, zsh and ksh, with a deadline on everything.
 //! * [`Witness`] and [`kazoo()`]: clients that owe nothing to the code under test.
 //! * [`until()`]: waiting for a fact.
+//! * [`Random`] and [`number()`]: seeds, and the long forms of tests.
 //!
 //! Nothing here outlives the test process, however it ends: children are killed by the kernel, directories are removed
 //! at exit, and what a killed process left behind is swept up by the next one. Failures panic, which is how tests fail.
@@ -23,11 +24,13 @@ mod mount;
 mod port;
 mod process;
 mod proxy;
+mod random;
 mod recorder;
 mod server;
 mod shell;
 mod trap;
 mod until;
+mod variable;
 mod wire;
 mod witness;
 mod workdir;
@@ -41,11 +44,13 @@ pub use mount::{Mount, MountOptions};
 pub use port::Port;
 pub use process::{Frozen, Process};
 pub use proxy::{Counts, Direction, Proxy, Request};
+pub use random::Random;
 pub use recorder::{Event, Kind, Recorder};
 pub use server::{Server, ServerOptions, shared_server};
 pub use shell::{Job, Output, Script, Shell};
 pub use trap::{Moment, Trap, TrapBuilder};
 pub use until::{until, until_within};
+pub use variable::number;
 pub use witness::{Created, Mode, Witness, WitnessOptions};
 pub use workdir::Workdir;
 pub use zookeeper_client::{Acl, AuthId, Error, Permission, Stat};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::shell::{self, Output, Script};
+use crate::shell::{self, Job, Output, Script};
 use crate::until::PATIENCE;
 use crate::workdir::{abort, detach, mounts_below};
 use crate::{Frozen, HeldThread, Process, Shell, Workdir};
@@ -113,6 +113,14 @@ impl Mount {
         self.script(Shell::Bash, script).run()
     }
 
+    /// Starts a bash script in the mount's root directory, and waits until it has printed this line.
+    #[track_caller]
+    pub fn start(&self, script: &str, line: &str) -> Job {
+        let job = self.script(Shell::Bash, script).start();
+        job.until_line(line);
+        job
+    }
+
     /// Prepares a script in the mount's root directory.
     pub fn script(&self, shell: Shell, script: &str) -> Script {
         shell.script(script).dir(self.path())
@@ -150,7 +158,7 @@ impl Mount {
     }
 
     /// Stops the daemon in its tracks (SIGSTOP) until the guard is dropped: the host hangs. Do not touch the mount meanwhile
-    /// but from a [`Job`](crate::Job): its answers wait.
+    /// but from a [`Job`]: its answers wait.
     pub fn freeze(&self) -> Frozen {
         self.daemon().process.freeze()
     }

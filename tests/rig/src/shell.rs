@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{Process, mount};
+use crate::{Process, mount, until};
 
 /// How long a script may take, unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -223,6 +223,18 @@ impl Job {
     pub fn kill9(&self) {
         self.signal(libc::SIGKILL);
         assert!(self.process.wait(Duration::from_secs(10)).is_some(), "SIGKILL does not end {}", self.what);
+    }
+
+    /// Waits until it has printed this line.
+    #[track_caller]
+    pub fn until_line(&self, line: &str) {
+        until(&format!("a script says {line}"), || {
+            // In this order: it may print the line and end.
+            let may_say = self.is_running();
+            let said = self.stdout().lines().any(|said| said == line);
+            assert!(said || may_say, "{} ended without {line}: {}{}", self.what, self.stdout(), self.stderr());
+            said
+        });
     }
 
     /// What it has printed so far.

@@ -1,7 +1,9 @@
 /// Numbers that only depend on a seed: splitmix64.
+#[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
+    /// The numbers of a seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
